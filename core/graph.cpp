@@ -1,0 +1,152 @@
+#include "core/graph.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+
+namespace kerf {
+namespace {
+
+[[noreturn]] void mismatch(const std::string& what) { throw Error(ErrorKind::runtime, what); }
+
+void expect(bool ok, std::string_view what, const std::vector<TensorDesc>& in) {
+  if (ok) return;
+  std::string shapes;
+  for (const auto& d : in) shapes += (shapes.empty() ? "" : ", ") + to_text(d);
+  mismatch(fmt::format("expected {}, got ({})", what, shapes));
+}
+
+bool is_vector(const TensorDesc& d) { return d.rows() == 1; }
+bool is_f32(const TensorDesc& d) { return d.dtype == DType::f32; }
+bool is_indices(const TensorDesc& d) { return d.dtype == DType::i32 && is_vector(d); }
+
+/// One overload per op: a new op does not compile until its rule exists.
+struct Infer {
+  const std::vector<TensorDesc>& in;
+  using Out = std::vector<TensorDesc>;
+  void count(size_t low, size_t high) const {
+    if (in.size() < low || in.size() > high) mismatch(fmt::format("expected {}..{} inputs, got {}", low, high, in.size()));
+  }
+
+  Out operator()(const Rows&) const {
+    count(2, 2);
+    expect(is_indices(in[1]), "table [V,E] and ids [T] i32", in);
+    return {matrix(DType::f32, in[1].cols(), in[0].cols())};
+  }
+  Out operator()(const MatMul&) const {
+    count(2, 2);
+    expect(in[0].cols() == in[1].cols(), "x [T,K] and w [N,K] with one K", in);
+    return {matrix(DType::f32, in[0].rows(), in[1].rows())};
+  }
+  Out operator()(const Add&) const {
+    count(2, 2);
+    expect(is_f32(in[0]) && is_f32(in[1]) && in[0].cols() == in[1].cols() && (in[1].rows() == in[0].rows() || is_vector(in[1])),
+           "a [T,E] f32 and b [T,E] or [E] f32", in);
+    return {in[0]};
+  }
+  Out operator()(const RmsNorm&) const {
+    count(2, 2);
+    expect(is_f32(in[0]) && is_f32(in[1]) && is_vector(in[1]) && in[0].cols() % in[1].cols() == 0, "x [T,G*E] f32 and w [E] f32", in);
+    return {in[0]};
+  }
+  Out operator()(const RopeTable& r) const {
+    count(1, 2);
+    expect(is_indices(in[0]) && r.dims > 0 && r.dims % 2 == 0 && (in.size() < 2 || (is_f32(in[1]) && in[1].size() == r.dims / 2)),
+           "positions [T] i32 and at most factors [dims/2] f32", in);
+    return {matrix(DType::f32, in[0].cols(), r.dims)};
+  }
+  Out operator()(const Rope& r) const {
+    count(2, 2);
+    expect(is_f32(in[0]) && r.head_dim > 0 && in[0].cols() % r.head_dim == 0 && in[1].rows() == in[0].rows() && in[1].cols() <= r.head_dim,
+           fmt::format("x [T,H*{0}] f32 and table [T,dims<={0}] f32", r.head_dim), in);
+    return {in[0]};
+  }
+  Out operator()(const KvWrite&) const {
+    count(3, 3);
+    const auto& s = in[0].shape;
+    expect(s[0] == 1 && in[1].cols() == s[1] * s[3] && is_f32(in[1]) && is_indices(in[2]) && in[2].cols() == in[1].rows(),
+           "state [Hkv,n_ctx,hd], x [T,Hkv*hd] f32, positions [T] i32", in);
+    return {in[0]};
+  }
+  Out operator()(const Attention& a) const {
+    count(4, 4);
+    const auto &k = in[1].shape, &v = in[2].shape;
+    expect(is_f32(in[0]) && k == v && k[1] > 0 && a.n_head % k[1] == 0 && in[0].cols() == a.n_head * k[3] && is_indices(in[3]) && in[3].cols() == in[0].rows(),
+           fmt::format("q [T,{}*hd] f32, k and v [Hkv,n_ctx,hd], positions [T] i32", a.n_head), in);
+    return {in[0]};
+  }
+  Out operator()(const SwiGlu&) const {
+    count(2, 2);
+    expect(is_f32(in[0]) && in[0] == in[1], "gate and up [T,F] f32", in);
+    return {in[0]};
+  }
+  Out operator()(const Convert& c) const {
+    count(1, 1);
+    expect(in[0].cols() % info(c.to).block_values == 0, fmt::format("columns in blocks of {}", info(c.to).block_values), in);
+    return {{c.to, in[0].shape}};
+  }
+};
+
+std::string without_suffix(std::string_view name, std::string_view suffix) {
+  if (name.ends_with(suffix)) name.remove_suffix(suffix.size());
+  return std::string(name);
+}
+
+}  // namespace
+
+std::string_view name_of(Kind kind) {
+  switch (kind) {
+    case Kind::computed: return "computed";
+    case Kind::weight: return "weight";
+    case Kind::input: return "input";
+    case Kind::state: return "state";
+  }
+  return "?";
+}
+
+std::vector<TensorDesc> infer(const Op& op, const std::vector<TensorDesc>& in) { return std::visit(Infer{in}, op); }
+
+Value Graph::add_value(ValueInfo value) {
+  const auto id = static_cast<uint32_t>(values_.size());
+  KERF_CHECK(by_name_.emplace(value.name, id).second, "two values named " + value.name);
+  values_.push_back(std::move(value));
+  return {id};
+}
+
+Value Graph::leaf(Kind kind, std::string name, TensorDesc desc, std::string source) {
+  if (source.empty()) source = name;
+  return add_value({.name = std::move(name), .desc = desc, .kind = kind, .source = std::move(source)});
+}
+
+Value Graph::append(Op op, std::vector<Value> in, std::string_view name) {
+  std::string node_name = prefix_ + std::string(name.empty() ? name_of(op) : name);
+  if (name.empty())
+    for (const Value v : in)
+      if (values_[v.id].kind == Kind::weight) node_name = without_suffix(values_[v.id].name, ".weight");
+  if (by_name_.contains(node_name)) {  // the second use of a weight or op in one scope: .2, .3 ...
+    int n = 2;
+    while (by_name_.contains(fmt::format("{}.{}", node_name, n))) ++n;
+    node_name += fmt::format(".{}", n);
+  }
+  std::vector<TensorDesc> descs;
+  for (const Value v : in) descs.push_back(values_[v.id].desc);
+  try {
+    descs = infer(op, descs);
+  } catch (const Error& e) {
+    throw Error(ErrorKind::runtime, fmt::format("{} ({}): {}", node_name, name_of(op), e.message));
+  }
+  KERF_CHECK(descs.size() == 1, "ops have one output");
+  ValueInfo out{.name = node_name, .desc = descs[0], .kind = Kind::computed};
+  if (std::holds_alternative<KvWrite>(op)) out.alias_of = storage(in[0]);
+  const Value v = add_value(std::move(out));
+  nodes_.push_back({.name = node_name, .op = std::move(op), .in = std::move(in), .out = {v}});
+  return v;
+}
+
+Value Graph::find(std::string_view name) const {
+  const auto it = by_name_.find(std::string(name));
+  if (it == by_name_.end()) throw Error(ErrorKind::runtime, fmt::format("the graph has no value named \"{}\"", name));
+  return {it->second};
+}
+
+}  // namespace kerf

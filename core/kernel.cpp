@@ -1,0 +1,127 @@
+#include "core/kernel.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+#include "core/error.h"
+#include "core/graph.h"
+
+namespace kerf {
+namespace {
+
+struct OpText {
+  std::string out;
+  template <class T>
+  void field(std::string_view name, const T& value, const T& standard) {
+    if (!(value == standard)) out += fmt::format("{}{}={}", out.empty() ? "" : " ", name, value);
+  }
+  void operator()(const Rows&) {}
+  void operator()(const MatMul&) {}
+  void operator()(const Add&) {}
+  void operator()(const RmsNorm& o) { field("eps", o.eps, 0.f); }
+  void operator()(const RopeTable& o) {
+    const RopeTable s;
+    field("dims", o.dims, s.dims);
+    field("base", o.base, 0.f);
+    field("freq_scale", o.freq_scale, s.freq_scale);
+    field("yarn_ext_factor", o.yarn_ext_factor, s.yarn_ext_factor);
+    field("magnitude", o.magnitude, s.magnitude);
+    if (o.yarn_ext_factor != 0) {
+      field("beta_fast", o.beta_fast, -1.f);
+      field("beta_slow", o.beta_slow, -1.f);
+      field("original_context", o.original_context, -1);
+    }
+  }
+  void operator()(const Rope& o) {
+    field("head_dim", o.head_dim, 0);
+    field("pairing", std::string(o.pairing == RopePairing::norm ? "norm" : "neox"), std::string());
+  }
+  void operator()(const KvWrite&) {}
+  void operator()(const Attention& o) {
+    field("n_head", o.n_head, 0);
+    field("scale", o.scale, 0.f);
+    field("window", o.window, 0);
+  }
+  void operator()(const SwiGlu&) {}
+  void operator()(const Convert& o) { field("to", name_of(o.to), std::string_view()); }
+};
+
+}  // namespace
+
+std::string to_text(const TensorDesc& d) {
+  std::string shape;
+  bool started = false;
+  for (size_t i = 0; i < 4; ++i) {
+    started |= d.shape[i] != 1 || i == 3;
+    if (started) shape += (shape.empty() ? "" : ", ") + std::to_string(d.shape[i]);
+  }
+  return fmt::format("{} [{}]", name_of(d.dtype), shape);
+}
+
+std::string to_text(const Op& op) {
+  OpText t;
+  std::visit(t, op);
+  return t.out.empty() ? std::string(name_of(op)) : fmt::format("{}({})", name_of(op), t.out);
+}
+
+Problem problem(Op op, std::vector<TensorDesc> in) {
+  auto out = infer(op, in);
+  return {std::move(op), std::move(in), std::move(out)};
+}
+
+std::string to_text(const Problem& p) {
+  std::string in, out;
+  for (const auto& d : p.in) in += (in.empty() ? "" : ", ") + to_text(d);
+  for (const auto& d : p.out) out += (out.empty() ? "" : ", ") + to_text(d);
+  return fmt::format("{}: {} -> {}", to_text(p.op), in, out);
+}
+
+std::string Kernel::name() const {
+  return variant.empty() ? fmt::format("{}/{}", backend, op) : fmt::format("{}/{}.{}", backend, op, variant);
+}
+
+void Registry::Adder::add(Kernel k) {
+  k.backend = backend_;
+  KERF_CHECK(k.accepts && k.run && !k.op.empty() && !k.note.empty(), "kernel " + k.name() + " lacks op, note, accepts or run");
+  KERF_CHECK(!registry_.find(k.name()), "two kernels named " + k.name());
+  registry_.kernels_.push_back(std::move(k));
+}
+
+const Kernel* Registry::find(std::string_view name) const {
+  for (const auto& k : kernels_)
+    if (k.name() == name) return &k;
+  return nullptr;
+}
+
+std::string Registry::why_not(const Kernel& k, const Problem& p, const KernelPolicy& policy, std::string_view node) const {
+  if (k.op != name_of(p.op)) return fmt::format("computes {}", k.op);
+  for (const auto& pin : policy.pins)
+    if ((pin.op == node || pin.op == k.op) && pin.kernel != k.name()) return fmt::format("--kernel {}={} is asked for", pin.op, pin.kernel);
+  if (k.isa > policy.isa) return fmt::format("needs {}, {} is allowed here", name_of(k.isa), name_of(policy.isa));
+  return k.accepts(p).why_not;
+}
+
+const Kernel* Registry::best(const Problem& p, const KernelPolicy& policy, std::string_view node) const {
+  bool pinned = false;
+  for (const auto& pin : policy.pins) {
+    if (pin.op != node && pin.op != name_of(p.op)) continue;
+    pinned = true;
+    if (!find(pin.kernel)) throw Error(ErrorKind::usage, fmt::format("no kernel is named \"{}\"", pin.kernel), "--kernel " + pin.op, "kerf kernels list shows all names");
+  }
+  for (const auto& backend : policy.backends) {
+    const Kernel* best = nullptr;
+    for (const auto& k : kernels_) {
+      if (!pinned && k.backend != backend) continue;
+      if (!why_not(k, p, policy, node).empty()) continue;
+      if (best && best->preference == k.preference && best->backend == k.backend)
+        throw Error(ErrorKind::runtime, fmt::format("{} and {} have equal preference {} for {}", best->name(), k.name(), k.preference, to_text(p)));
+      if (!best || k.preference > best->preference) best = &k;
+    }
+    if (best) return best;
+  }
+  return nullptr;
+}
+
+}  // namespace kerf

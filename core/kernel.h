@@ -1,0 +1,97 @@
+// A Kernel is one way to compute one op. Everything kerf needs to know about it is in this struct: dispatch, tests,
+// benchmarks, the coverage table and the explanation of a choice are all read from it.
+#pragma once
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/isa.h"
+#include "core/op.h"
+#include "core/tensor.h"
+
+namespace kerf {
+
+class ThreadPool;
+
+/// What is asked, without pointers: printable, comparable.
+struct Problem {
+  Op op{};
+  std::vector<TensorDesc> in{};
+  std::vector<TensorDesc> out{};
+  bool operator==(const Problem&) const = default;
+};
+/// Problem with the outputs its shape rule gives. @throws Error as infer() does.
+Problem problem(Op op, std::vector<TensorDesc> in);
+std::string to_text(const Problem& p);
+
+/// Where the bytes are. Views match the Problem's descriptions; scratch has scratch_bytes() bytes, aligned to 64.
+struct Call {
+  std::span<const TensorView> in{};
+  std::span<const TensorView> out{};
+  std::span<std::byte> scratch{};
+  ThreadPool& pool;
+};
+
+/// "No" is data, not an error: it carries the reason. Empty means yes.
+struct Support {
+  std::string why_not{};
+  explicit operator bool() const { return why_not.empty(); }
+};
+inline Support require(bool ok, std::string_view why_not) { return {ok ? std::string{} : std::string(why_not)}; }
+
+struct Kernel {
+  std::string_view op{};       // Op::name
+  std::string variant{};       // "q4_k.3_vnni"; empty: the only one of its backend
+  std::string improves{};      // variant of the rung below, "" for the first
+  std::string_view note{};     // one sentence: what changes against that rung, and why it helps
+  int preference = 0;          // the highest that accepts wins; equal ones for one problem are an error at start-up
+  Isa isa = Isa::base;         // what the machine must have
+  Support (*accepts)(const Problem&) = nullptr;
+  size_t (*scratch_bytes)(const Problem&) = nullptr;  // null: none
+  void (*run)(const Problem&, const Call&) = nullptr;
+  std::string_view backend{};  // set by Registry::add
+
+  std::string name() const;    // "cpu/matmul.q4_k.3_vnni"
+  size_t scratch(const Problem& p) const { return scratch_bytes ? scratch_bytes(p) : 0; }
+};
+
+/// Which kernels may be used at all: the user's choice, as data.
+struct KernelPolicy {
+  std::vector<std::string> backends{"cpu"};  // the first that has a fitting kernel serves an op
+  Isa isa = Isa::base;                       // highest level allowed: detect_isa(), or lower by --isa
+  struct Pin { std::string op, kernel; };    // --kernel OP=NAME: only this kernel for this op or node
+  std::vector<Pin> pins{};
+  std::vector<DType> activations{DType::f32, DType::q8_g16};  // formats a matmul may read its activations in
+};
+
+class Registry {
+ public:
+  /// What one backend's generated fill function adds its kernels through.
+  class Adder {
+   public:
+    Adder(Registry& registry, std::string_view backend) : registry_(registry), backend_(backend) {}
+    void add(Kernel k);
+
+   private:
+    Registry& registry_;
+    std::string_view backend_;
+  };
+  Adder backend(std::string_view name) { return {*this, name}; }
+
+  std::span<const Kernel> all() const { return kernels_; }
+  /// By full name; null if there is none.
+  const Kernel* find(std::string_view name) const;
+  /// The kernel that would run `p` for `node` under `policy`; null if none fits.
+  /// @throws Error(usage) if a pin names no kernel, or two fitting kernels have equal preference.
+  const Kernel* best(const Problem& p, const KernelPolicy& policy, std::string_view node = {}) const;
+  /// Why kernel `k` would not run `p`; empty if it could.
+  std::string why_not(const Kernel& k, const Problem& p, const KernelPolicy& policy, std::string_view node = {}) const;
+
+ private:
+  std::vector<Kernel> kernels_;
+};
+
+}  // namespace kerf
