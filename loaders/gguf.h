@@ -24,10 +24,15 @@
 namespace kerf::gguf {
 
 /// Metadata value. Integers of all widths are kept with their type's width in `Entry::type`; arrays are homogeneous.
-using Array = std::variant<std::vector<int64_t>, std::vector<uint64_t>, std::vector<double>, std::vector<bool>, std::vector<std::string_view>>;
+/// Arrays of u8 and i8 stay what they are, a view of the file: widened, they would need eight times the file's memory
+/// (the reader promises four).
+using Bytes = std::span<const std::byte>;
+using Array = std::variant<std::vector<int64_t>, std::vector<uint64_t>, std::vector<double>, std::vector<bool>, std::vector<std::string_view>, Bytes>;
 using Scalar = std::variant<int64_t, uint64_t, double, bool, std::string_view>;
 enum class Type : uint32_t { u8, i8, u16, i16, u32, i32, f32, boolean, string, array, u64, i64, f64 };
 std::string_view name_of(Type type);
+/// Items of an array of any element type.
+size_t length(const Array& array);
 
 struct Entry {
   std::string_view key{};
