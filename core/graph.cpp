@@ -143,10 +143,16 @@ Value Graph::append(Op op, std::vector<Value> in, std::string_view name) {
   return v;
 }
 
-Value Graph::find(std::string_view name) const {
+std::optional<Value> Graph::lookup(std::string_view name) const {
   const auto it = by_name_.find(std::string(name));
-  if (it == by_name_.end()) throw Error(ErrorKind::runtime, fmt::format("the graph has no value named \"{}\"", name));
-  return {it->second};
+  if (it == by_name_.end()) return std::nullopt;
+  return Value{it->second};
+}
+
+Value Graph::find(std::string_view name) const {
+  const auto v = lookup(name);
+  if (!v) throw Error(ErrorKind::runtime, fmt::format("the graph has no value named \"{}\"", name));
+  return *v;
 }
 
 }  // namespace kerf

@@ -2,6 +2,7 @@
 // construction. It says what is computed, never where, when or by which kernel.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -54,6 +55,7 @@ class Graph {
   Value storage(Value v) const { return values_[v.id].alias_of ? values_[v.id].alias_of : v; }
   /// @throws Error(runtime) if there is none of that name.
   Value find(std::string_view name) const;
+  std::optional<Value> lookup(std::string_view name) const;
 
   /// Prefixes names of what is appended while it lives: scope("blk.3") then scope("attn") -> "blk.3.attn.".
   class Scope {

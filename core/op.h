@@ -85,7 +85,8 @@ struct SwiGlu {
   bool operator==(const SwiGlu&) const = default;
 };
 
-/// (x) -> x in another dtype. Planners insert it where a kernel reads a format of its own; models never do.
+/// (x) -> x in another dtype. The planner inserts it where a kernel reads activations in a format of its own; a graph
+/// contains it only for small weights that a file stores as f16 or bf16 where the op wants f32.
 struct Convert {
   static constexpr std::string_view name = "convert";
   DType to = DType::f32;

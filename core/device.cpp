@@ -1,0 +1,93 @@
+#include "core/device.h"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+
+#include "core/error.h"
+#include "core/text.h"
+
+namespace kerf {
+namespace {
+
+[[noreturn]] void no_memory(const DeviceId& id, int64_t bytes) {
+  throw Error(ErrorKind::memory, fmt::format("cannot allocate {} ({} bytes)", human_bytes(bytes), bytes), id,
+              "use a smaller -c or -ub, or free memory");
+}
+
+class HostDevice final : public Device {
+ public:
+  using Device::Device;
+  Buffer allocate(int64_t bytes) override {
+    if (bytes == 0) return {};
+    const size_t size = static_cast<size_t>(device_aligned(bytes));
+    void* p = std::aligned_alloc(static_cast<size_t>(kDeviceAlignment), size);
+    if (!p) no_memory(id(), bytes);
+    return {p, bytes, [](void* data, int64_t) { std::free(data); }};
+  }
+  void upload(void* to, const void* host, int64_t bytes) override { std::memcpy(to, host, static_cast<size_t>(bytes)); }
+  void download(void* host, const void* from, int64_t bytes) override { std::memcpy(host, from, static_cast<size_t>(bytes)); }
+  void run(const Kernel& kernel, const Problem& problem, const Call& call) override { kernel.run(problem, call); }
+};
+
+class PretendDevice final : public Device {
+ public:
+  using Device::Device;
+  Buffer allocate(int64_t bytes) override {
+    if (bytes == 0) return {};
+    const auto page = static_cast<int64_t>(sysconf(_SC_PAGESIZE));
+    const int64_t mapped = (bytes + page - 1) / page * page;
+    void* p = mmap(nullptr, static_cast<size_t>(mapped), inside_ ? PROT_READ | PROT_WRITE : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) no_memory(id(), bytes);
+    mapped_[p] = mapped;
+    return {p, bytes, [this](void* data, int64_t) {
+              munmap(data, static_cast<size_t>(mapped_[data]));
+              mapped_.erase(data);
+            }};
+  }
+  void upload(void* to, const void* host, int64_t bytes) override { std::memcpy(to, host, static_cast<size_t>(bytes)); }
+  void download(void* host, const void* from, int64_t bytes) override { std::memcpy(host, from, static_cast<size_t>(bytes)); }
+  void run(const Kernel& kernel, const Problem& problem, const Call& call) override { kernel.run(problem, call); }
+  void enter() override { protect(true); }
+  void leave() override { protect(false); }
+
+ private:
+  void protect(bool inside) {
+    if (inside == inside_) return;
+    inside_ = inside;
+    for (const auto& [data, size] : mapped_)
+      KERF_CHECK(mprotect(data, static_cast<size_t>(size), inside ? PROT_READ | PROT_WRITE : PROT_NONE) == 0, "mprotect failed");
+  }
+  std::map<void*, int64_t> mapped_;
+  bool inside_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Device> host_device(int64_t limit) { return std::make_unique<HostDevice>(kHost, limit); }
+std::unique_ptr<Device> pretend_device(DeviceId id, int64_t limit) { return std::make_unique<PretendDevice>(std::move(id), limit); }
+
+std::unique_ptr<Device> make_device(std::string_view text) {
+  const size_t equals = text.find('=');
+  const std::string id(text.substr(0, equals));
+  const int64_t limit = equals == std::string_view::npos ? 0 : parse_bytes(text.substr(equals + 1));
+  if (id == kHost) return host_device(limit);
+  constexpr std::string_view kPretend = "pretend:";
+  if (id.starts_with(kPretend)) {
+    int number = -1;
+    const char *first = id.data() + kPretend.size(), *last = id.data() + id.size();
+    const auto [end, failed] = std::from_chars(first, last, number);
+    if (failed == std::errc{} && end == last && number >= 0) {
+      if (limit == 0) throw Error(ErrorKind::usage, fmt::format("{} has no size", id), "--device", fmt::format("write {}=4GiB", id));
+      return pretend_device(id, limit);
+    }
+  }
+  throw Error(ErrorKind::usage, fmt::format("no device is called \"{}\"", printable(id)), "--device", "this build has cpu[=SIZE] and pretend:N=SIZE");
+}
+
+}  // namespace kerf

@@ -1,0 +1,81 @@
+// A device has memory of its own and runs kernels on it. The host is one; a pretend device is one that runs the host's
+// kernels on its own copies, so that boundaries, limits and plans over several devices can be studied on any machine.
+// Only the executor calls upload() and download(), and only for Copy steps and for loading weights to their homes.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/kernel.h"
+
+namespace kerf {
+
+using DeviceId = std::string;  // "cpu", "pretend:0"
+inline const DeviceId kHost = "cpu";
+
+/// Memory on a device, freed with the object. `data` is an address in the device's own space.
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(void* data, int64_t size, std::function<void(void*, int64_t)> release) : data_(data), size_(size), release_(std::move(release)) {}
+  Buffer(Buffer&& other) noexcept : data_(other.data_), size_(other.size_), release_(std::move(other.release_)) { other.data_ = nullptr; }
+  Buffer& operator=(Buffer&& other) noexcept {
+    std::swap(data_, other.data_);
+    std::swap(size_, other.size_);
+    std::swap(release_, other.release_);
+    return *this;
+  }
+  ~Buffer() {
+    if (data_) release_(data_, size_);
+  }
+  std::byte* data() const { return static_cast<std::byte*>(data_); }
+  int64_t size() const { return size_; }
+
+ private:
+  void* data_ = nullptr;
+  int64_t size_ = 0;
+  std::function<void(void*, int64_t)> release_{};
+};
+
+class Device {
+ public:
+  explicit Device(DeviceId id, int64_t limit) : id_(std::move(id)), limit_(limit) {}
+  virtual ~Device() = default;
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+
+  const DeviceId& id() const { return id_; }
+  /// Bytes kerf may use there; 0: no limit declared.
+  int64_t limit() const { return limit_; }
+
+  /// Memory aligned to kDeviceAlignment. @throws Error(memory) with what was asked for.
+  virtual Buffer allocate(int64_t bytes) = 0;
+  virtual void upload(void* to, const void* host, int64_t bytes) = 0;
+  virtual void download(void* host, const void* from, int64_t bytes) = 0;
+  virtual void run(const Kernel& kernel, const Problem& problem, const Call& call) = 0;
+  /// Steps of this device begin and end here: between enter() and leave() its memory may be used.
+  virtual void enter() {}
+  virtual void leave() {}
+
+ private:
+  DeviceId id_;
+  int64_t limit_;
+};
+
+/// Every weight, state and arena slot starts at a multiple of this: a cache line, and the widest vector.
+inline constexpr int64_t kDeviceAlignment = 64;
+constexpr int64_t device_aligned(int64_t bytes) { return (bytes + kDeviceAlignment - 1) / kDeviceAlignment * kDeviceAlignment; }
+
+/// The machine itself: memory is host memory.
+std::unique_ptr<Device> host_device(int64_t limit = 0);
+/// `pretend:N`: host kernels on memory of its own. Outside enter()/leave() its pages are inaccessible, so that a step of
+/// another device that touched them without a Copy would fault instead of passing unseen.
+std::unique_ptr<Device> pretend_device(DeviceId id, int64_t limit);
+
+/// "cpu", "cpu=16GiB", "pretend:0=2GiB". @throws Error(usage) for a name or size that is none, or a kind this build has not.
+std::unique_ptr<Device> make_device(std::string_view text);
+
+}  // namespace kerf

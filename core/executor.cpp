@@ -1,0 +1,186 @@
+#include "core/executor.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "core/error.h"
+
+namespace kerf {
+namespace {
+
+/// Keeps a device entered for a scope, also when a step throws.
+class Inside {
+ public:
+  explicit Inside(Device* device) : device_(device) { device_->enter(); }
+  ~Inside() { device_->leave(); }
+  Inside(const Inside&) = delete;
+  Inside& operator=(const Inside&) = delete;
+
+ private:
+  Device* device_;
+};
+
+constexpr int64_t kStagingBytes = 1 << 20;
+
+}  // namespace
+
+Memory::Memory(std::vector<Device*> devices, const Graph& graph, const Placement& placement, const Source& source, const Progress& progress) {
+  for (Device* d : devices) devices_[d->id()].device = d;
+  std::map<DeviceId, int64_t> need;
+  std::map<std::string, std::string> tensor;  // weight -> tensor in the file
+  for (const auto& value : graph.values())
+    if (value.kind == Kind::weight) tensor[value.name] = value.source;
+  int64_t to_upload = 0;
+  for (const auto& home : placement.homes) {
+    if (home.kind == Kind::weight && home.device == kHost) continue;
+    need[home.device] += device_aligned(home.desc.bytes());
+    if (home.kind == Kind::weight) to_upload += home.desc.bytes();
+  }
+  for (const auto& [id, bytes] : need) devices_.at(id).homes = device(id).allocate(bytes);
+  std::map<DeviceId, int64_t> used;
+  for (const auto& home : placement.homes) {
+    if (home.kind == Kind::weight && home.device == kHost) {
+      // The kernels only read weights; the views carry void* because outputs do.
+      homes_[home.name] = const_cast<std::byte*>(source(tensor.at(home.name)).data());
+      continue;
+    }
+    std::byte* at = devices_.at(home.device).homes.data() + used[home.device];
+    used[home.device] += device_aligned(home.desc.bytes());
+    homes_[home.name] = at;
+    if (home.kind != Kind::weight) continue;
+    Device& target = device(home.device);
+    const Inside inside(&target);
+    target.upload(at, source(tensor.at(home.name)).data(), home.desc.bytes());
+    uploaded_ += home.desc.bytes();
+    if (progress) progress(uploaded_, to_upload);
+  }
+}
+
+void Memory::reserve(const Plan& plan) {
+  for (const auto& [id, memory] : plan.memory) {
+    auto& mine = devices_.at(id);
+    if (memory.arena > mine.arena.size()) {
+      mine.arena = {};  // free first: the new one replaces it
+      mine.arena = mine.device->allocate(memory.arena);
+    }
+  }
+}
+
+Device& Memory::device(const DeviceId& id) const {
+  const auto it = devices_.find(id);
+  if (it == devices_.end()) throw Error(ErrorKind::usage, fmt::format("there is no device \"{}\" in this run", id));
+  return *it->second.device;
+}
+
+std::byte* Memory::home(const std::string& name) const { return homes_.at(name); }
+std::byte* Memory::arena(const DeviceId& id) const { return devices_.at(id).arena.data(); }
+int64_t Memory::arena_bytes(const DeviceId& id) const { return devices_.at(id).arena.size(); }
+int64_t Memory::taken(const DeviceId& id) const { return devices_.at(id).homes.size() + devices_.at(id).arena.size(); }
+
+Program::Program(std::shared_ptr<const Graph> graph, std::shared_ptr<const Plan> plan, const Registry& registry, Memory& memory,
+                 const std::map<std::string, std::byte*>& inputs)
+    : graph_(std::move(graph)), plan_(std::move(plan)) {
+  const Graph& g = *graph_;
+  const auto view = [&](size_t index) -> TensorView {
+    const Place& place = plan_->places[index];
+    if (place.in_arena) return {place.desc, memory.arena(place.device) + place.offset};
+    const auto& value = g[g.storage(place.value)];
+    if (value.kind == Kind::input) return {place.desc, inputs.at(value.name)};
+    return {place.desc, memory.home(value.name)};
+  };
+  const auto scratch = [&](const DeviceId& device, int64_t bytes) -> std::span<std::byte> {
+    if (bytes == 0) return {};
+    const auto arena = plan_->arena.find(device);
+    return {memory.arena(device) + (arena == plan_->arena.end() ? 0 : arena->second), static_cast<size_t>(bytes)};
+  };
+  for (const auto& step : plan_->steps) {
+    Action a;
+    if (const auto* run = std::get_if<RunStep>(&step)) {
+      a.device = &memory.device(run->device);
+      a.kernel = registry.find(run->kernel);
+      a.problem = &run->problem;
+      for (const size_t i : run->in) a.in.push_back(view(i));
+      for (const size_t i : run->out) a.out.push_back(view(i));
+      a.scratch = scratch(run->device, run->scratch);
+      a.name = &g.nodes()[run->node].name;
+    } else if (const auto* copy = std::get_if<CopyStep>(&step)) {
+      a.device = &memory.device(plan_->places[copy->from].device);
+      a.target = &memory.device(plan_->places[copy->to].device);
+      a.in = {view(copy->from)};
+      a.out = {view(copy->to)};
+      a.name = &g[plan_->places[copy->from].value].name;
+      if (a.device->id() != kHost && a.target->id() != kHost) staging_.resize(static_cast<size_t>(std::min(kStagingBytes, std::max<int64_t>(copy->bytes, static_cast<int64_t>(staging_.size())))));
+    } else {
+      const auto& convert = std::get<ConvertStep>(step);
+      a.device = &memory.device(convert.device);
+      a.kernel = registry.find(convert.kernel);
+      a.problem = &convert.problem;
+      a.in = {view(convert.from)};
+      a.out = {view(convert.to)};
+      a.scratch = scratch(convert.device, convert.scratch);
+      a.name = &g[plan_->places[convert.from].value].name;
+    }
+    actions_.push_back(std::move(a));
+  }
+  for (const size_t i : plan_->outputs) outputs_.push_back(view(i));
+}
+
+void Program::copy(const Action& a, ExecutorCounters& counters) {
+  const int64_t bytes = a.in[0].desc.bytes();
+  ++counters.copies;
+  counters.copied_bytes += bytes;
+  if (a.device->id() == kHost) {
+    const Inside target(a.target);
+    a.target->upload(a.out[0].data, a.in[0].data, bytes);
+    return;
+  }
+  if (a.target->id() == kHost) {
+    const Inside source(a.device);
+    a.device->download(a.out[0].data, a.in[0].data, bytes);
+    return;
+  }
+  for (int64_t done = 0; done < bytes; done += static_cast<int64_t>(staging_.size())) {
+    const int64_t part = std::min<int64_t>(bytes - done, static_cast<int64_t>(staging_.size()));
+    {
+      const Inside source(a.device);
+      a.device->download(staging_.data(), a.in[0].as<std::byte>() + done, part);
+    }
+    const Inside target(a.target);
+    a.target->upload(a.out[0].as<std::byte>() + done, staging_.data(), part);
+  }
+}
+
+void Program::run(ThreadPool& pool, ExecutorCounters& counters, std::span<Observer* const> observers, const std::function<void()>& after_step) {
+  using Clock = std::chrono::steady_clock;
+  size_t index = 0;
+  while (index < actions_.size()) {
+    if (actions_[index].target) {
+      const auto start = observers.empty() ? Clock::time_point{} : Clock::now();
+      copy(actions_[index], counters);
+      const double seconds = observers.empty() ? 0 : std::chrono::duration<double>(Clock::now() - start).count();
+      if (!observers.empty()) {
+        const Action& a = actions_[index];
+        const Inside inside(a.target);
+        for (Observer* o : observers) o->after({*plan_, *graph_, index, *a.name, a.out[0], *a.target, seconds});
+      }
+      ++index;
+    } else {  // an island: consecutive steps of one device
+      Device* const device = actions_[index].device;
+      const Inside inside(device);
+      for (; index < actions_.size() && !actions_[index].target && actions_[index].device == device; ++index) {
+        const Action& a = actions_[index];
+        const auto start = observers.empty() ? Clock::time_point{} : Clock::now();
+        device->run(*a.kernel, *a.problem, {.in = a.in, .out = a.out, .scratch = a.scratch, .pool = pool});
+        const double seconds = observers.empty() ? 0 : std::chrono::duration<double>(Clock::now() - start).count();
+        for (Observer* o : observers) o->after({*plan_, *graph_, index, *a.name, a.out[0], *device, seconds});
+        if (after_step) after_step();
+      }
+    }
+  }
+  counters.steps += static_cast<int64_t>(actions_.size());
+  if (after_step) after_step();
+}
+
+}  // namespace kerf

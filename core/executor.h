@@ -1,0 +1,97 @@
+// Runs plans. A plan is bound once to memory (addresses of weights, state, arena) and then run any number of times:
+// a loop over its steps, with observers that see every value by name.
+#pragma once
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "core/device.h"
+#include "core/plan.h"
+
+namespace kerf {
+
+/// The devices of a run, and the memory a placement takes on them.
+class Memory {
+ public:
+  /// Bytes of a tensor in the file, valid as long as the Memory.
+  using Source = std::function<std::span<const std::byte>(const std::string& tensor)>;
+  using Progress = std::function<void(int64_t done, int64_t total)>;
+
+  /// Takes memory for weights and state of `placement` and uploads the weights whose home is not the host.
+  /// Weights of the host are used where `source` has them. @throws Error(memory)
+  Memory(std::vector<Device*> devices, const Graph& graph, const Placement& placement, const Source& source, const Progress& progress = {});
+  /// Makes room for the arenas of `plan`; those of other plans share it.
+  void reserve(const Plan& plan);
+
+  Device& device(const DeviceId& id) const;
+  std::byte* home(const std::string& name) const;
+  std::byte* arena(const DeviceId& id) const;
+  int64_t arena_bytes(const DeviceId& id) const;
+  int64_t uploaded_bytes() const { return uploaded_; }
+  /// Bytes taken on a device so far.
+  int64_t taken(const DeviceId& id) const;
+
+ private:
+  struct PerDevice {
+    Device* device = nullptr;
+    Buffer homes{}, arena{};
+  };
+  std::map<DeviceId, PerDevice> devices_;
+  std::unordered_map<std::string, std::byte*> homes_;
+  int64_t uploaded_ = 0;
+};
+
+/// What an observer is shown after each step.
+struct StepEvent {
+  const Plan& plan;
+  const Graph& graph;
+  size_t index = 0;                // of the step in the plan
+  const std::string& name;         // of the node or value
+  TensorView out{};                // in the device's memory
+  Device& device;
+  double seconds = 0;              // measured only if the observer asked for times
+};
+struct Observer {
+  virtual ~Observer() = default;
+  virtual void after(const StepEvent& event) = 0;
+};
+
+struct ExecutorCounters {
+  int64_t steps = 0, copies = 0, copied_bytes = 0;
+};
+
+class Program {
+ public:
+  /// Resolves every place of the plan to an address. `inputs` gives the host address of each input value by name.
+  Program(std::shared_ptr<const Graph> graph, std::shared_ptr<const Plan> plan, const Registry& registry, Memory& memory,
+          const std::map<std::string, std::byte*>& inputs);
+  /// One pass. `after_step` is called after each step and may throw (a failed device, a truncated file, a wish to stop).
+  void run(ThreadPool& pool, ExecutorCounters& counters, std::span<Observer* const> observers, const std::function<void()>& after_step);
+  /// The graph's outputs, on the host.
+  const std::vector<TensorView>& outputs() const { return outputs_; }
+  const Plan& plan() const { return *plan_; }
+  const Graph& graph() const { return *graph_; }
+
+ private:
+  struct Action {
+    Device* device = nullptr;     // runs the kernel; for copies the source
+    Device* target = nullptr;     // copies only
+    const Kernel* kernel = nullptr;
+    const Problem* problem = nullptr;
+    std::vector<TensorView> in{}, out{};
+    std::span<std::byte> scratch{};
+    const std::string* name = nullptr;
+  };
+  void copy(const Action& action, ExecutorCounters& counters);
+  std::shared_ptr<const Graph> graph_;
+  std::shared_ptr<const Plan> plan_;
+  std::vector<Action> actions_;
+  std::vector<TensorView> outputs_;
+  std::vector<std::byte> staging_;  // between two devices neither of which is the host
+};
+
+}  // namespace kerf

@@ -1,0 +1,166 @@
+#include "core/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "core/error.h"
+#include "core/plan_builder.h"
+#include "core/text.h"
+
+namespace kerf {
+namespace {
+
+bool takes_formats(const Node& node) { return std::holds_alternative<MatMul>(node.op); }
+
+size_t backend_rank(const Kernel& k, const KernelPolicy& policy) {
+  const auto it = std::find(policy.backends.begin(), policy.backends.end(), k.backend);
+  return static_cast<size_t>(it - policy.backends.begin());
+}
+
+/// Where a node must run because of what it reads, or nothing.
+std::optional<DeviceId> pulled_to(const PlanBuilder& b, const Node& node) {
+  const Graph& g = b.graph();
+  for (const Value v : node.in)
+    if (g[g.storage(v)].kind == Kind::state) return b.plan().placement.of(g[g.storage(v)].name).device;
+  int64_t most = 0;
+  std::optional<DeviceId> device;
+  for (const Value v : node.in)
+    if (g[v].kind == Kind::weight && g[v].desc.bytes() > most) {
+      most = g[v].desc.bytes();
+      device = b.plan().placement.of(g[v].name).device;
+    }
+  return device;
+}
+
+DeviceId choose_device(const PlanBuilder& b, size_t index) {
+  const Graph& g = b.graph();
+  const Node& node = g.nodes()[index];
+  if (const auto home = pulled_to(b, node)) return *home;
+  std::optional<DeviceId> ahead;  // where the next weight or state waits
+  for (size_t i = index + 1; !ahead && i < g.nodes().size(); ++i) ahead = pulled_to(b, g.nodes()[i]);
+  const auto moved = [&](const DeviceId& d) {
+    int64_t sum = 0;
+    for (const Value v : node.in)
+      if (!b.find(v, d)) sum += g[v].desc.bytes();
+    return sum;
+  };
+  DeviceId best = ahead.value_or(kHost);
+  for (const Value v : node.in)
+    for (const size_t p : b.places_of(v))
+      if (moved(b.place(p).device) < moved(best)) best = b.place(p).device;
+  return best;
+}
+
+[[noreturn]] void no_kernel(const Graph& graph, const Node& node, const Registry& registry, const KernelPolicy& policy) {
+  throw Error(ErrorKind::usage, fmt::format("no kernel of {} can run it", fmt::join(policy.backends, ", ")), node.name,
+              "try --backend reference; the candidates were\n" + explain(graph, node, registry, policy));
+}
+
+}  // namespace
+
+std::optional<Problem> problem_of(const Graph& graph, const Node& node, DType activation) {
+  std::vector<TensorDesc> in;
+  for (const Value v : node.in) in.push_back(graph[v].desc);
+  if (in[0].dtype != activation && takes_formats(node)) {
+    if (in[0].dtype != DType::f32 || in[0].cols() % info(activation).block_values != 0) return std::nullopt;
+    in[0].dtype = activation;
+  }
+  return problem(node.op, std::move(in));
+}
+
+KernelChoice choose_kernel(const Graph& graph, const Node& node, const Registry& registry, const KernelPolicy& policy) {
+  const std::vector<DType> plain{DType::f32};
+  KernelChoice best;
+  for (const DType activation : takes_formats(node) ? policy.activations : plain) {
+    const auto p = problem_of(graph, node, activation);
+    if (!p) continue;
+    const Kernel* k = registry.best(*p, policy, node.name);
+    if (!k) continue;
+    if (best.kernel && backend_rank(*best.kernel, policy) < backend_rank(*k, policy)) continue;
+    if (!best.kernel || backend_rank(*k, policy) < backend_rank(*best.kernel, policy) || k->preference > best.kernel->preference) best = {k, activation};
+  }
+  return best;
+}
+
+Plan make_plan(const Graph& graph, Placement placement, PlanShape shape, const Registry& registry, const KernelPolicy& policy) {
+  PlanBuilder b(graph, std::move(placement), shape, registry, policy);
+  while (const auto index = b.next_node()) {
+    const Node& node = graph.nodes()[*index];
+    const DeviceId device = choose_device(b, *index);
+    const KernelChoice choice = choose_kernel(graph, node, registry, policy);
+    if (!choice.kernel) no_kernel(graph, node, registry, policy);
+    for (const Value v : node.in)
+      if (!b.find(v, device)) b.copy(v, b.place(b.places_of(v)[0]).device, device);
+    if (takes_formats(node) && choice.activation != DType::f32 && !b.find(node.in[0], device, choice.activation)) {
+      const Problem p = problem(Convert{.to = choice.activation}, {graph[node.in[0]].desc});
+      const Kernel* convert = registry.best(p, policy, "convert");
+      if (!convert) throw Error(ErrorKind::usage, fmt::format("no kernel converts f32 to {}", name_of(choice.activation)), node.name, "use --activations f32");
+      b.convert(node.in[0], choice.activation, device, *convert);
+    }
+    b.run(*index, device, *choice.kernel, choice.activation);
+  }
+  return b.finish();
+}
+
+int64_t Plan::boundary_bytes() const {
+  int64_t sum = 0;
+  for (const auto& step : steps)
+    if (const auto* copy = std::get_if<CopyStep>(&step)) sum += copy->bytes;
+  return sum;
+}
+
+int64_t Plan::boundary_copies() const {
+  return std::count_if(steps.begin(), steps.end(), [](const Step& s) { return std::holds_alternative<CopyStep>(s); });
+}
+
+void check_fits(const std::vector<const Plan*>& plans, const std::vector<const Device*>& devices) {
+  std::string refused;
+  for (const Device* device : devices) {
+    DeviceMemory need;
+    for (const Plan* plan : plans) {
+      const auto it = plan->memory.find(device->id());
+      if (it == plan->memory.end()) continue;
+      need.weights = std::max(need.weights, it->second.weights);
+      need.state = std::max(need.state, it->second.state);
+      need.arena = std::max(need.arena, it->second.arena);
+    }
+    if (device->limit() == 0 || need.total() <= device->limit()) continue;
+    refused += fmt::format("{}{} needs {} bytes ({} weights, {} KV state, {} compute) and has {}: {} too many", refused.empty() ? "" : "; ", device->id(),
+                           need.total(), need.weights, need.state, need.arena, device->limit(), need.total() - device->limit());
+  }
+  if (!refused.empty()) throw Error(ErrorKind::memory, "the plan does not fit", refused, "place fewer layers there (-ngl, -ot, --rules), or lower -c or -ub");
+}
+
+std::string explain(const Graph& graph, const Node& node, const Registry& registry, const KernelPolicy& policy) {
+  const KernelChoice chosen = choose_kernel(graph, node, registry, policy);
+  const auto plain = problem_of(graph, node, DType::f32);
+  std::string text = fmt::format("{}  {}\n", node.name, to_text(*plain));
+  for (const auto& k : registry.all()) {
+    if (k.op != name_of(node.op)) continue;
+    std::string verdict;
+    if (&k == chosen.kernel) {
+      verdict = chosen.activation == DType::f32 || !takes_formats(node) ? "chosen" : fmt::format("chosen, reads {}", name_of(chosen.activation));
+    } else {
+      std::set<std::string> reasons;
+      bool fits = false;
+      for (const DType activation : takes_formats(node) ? policy.activations : std::vector<DType>{DType::f32}) {
+        const auto p = problem_of(graph, node, activation);
+        const std::string why = p ? registry.why_not(k, *p, policy, node.name) : fmt::format("rows do not fill blocks of {}", name_of(activation));
+        fits |= why.empty();
+        if (!why.empty()) reasons.insert(why);
+      }
+      const bool offered = std::find(policy.backends.begin(), policy.backends.end(), k.backend) != policy.backends.end();
+      verdict = !fits ? fmt::format("no: {}", fmt::join(reasons, "; "))
+                : !offered ? fmt::format("fits, but --backend is {}", fmt::join(policy.backends, ","))
+                : !chosen.kernel ? "fits"
+                : k.backend != chosen.kernel->backend ? fmt::format("fits, but {} comes first in --backend", chosen.kernel->backend)
+                           : fmt::format("fits, preference {} is below {}", k.preference, chosen.kernel->preference);
+    }
+    text += fmt::format("  {} {:<44} {}\n", &k == chosen.kernel ? ">" : " ", k.name(), verdict);
+  }
+  return text;
+}
+
+}  // namespace kerf

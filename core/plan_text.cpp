@@ -1,0 +1,180 @@
+// The text form of plans: written for people and diff, read back strictly.
+#include <fmt/format.h>
+
+#include <charconv>
+#include <functional>
+#include <sstream>
+
+#include "core/error.h"
+#include "core/plan.h"
+#include "core/plan_builder.h"
+#include "core/text.h"
+
+namespace kerf {
+namespace {
+
+constexpr std::string_view kHeader = "kerf-plan 1";
+
+std::string shape_text(const Shape& s) { return fmt::format("{}x{}x{}x{}", s[0], s[1], s[2], s[3]); }
+
+struct StepText {
+  const Plan& plan;
+  const Graph& graph;
+  const std::string& name(size_t place) const { return graph[plan.places[place].value].name; }
+  std::string operator()(const RunStep& s) const {
+    const Node& node = graph.nodes()[s.node];
+    return fmt::format("run     {:<32} {:<10} {}\n", node.name, s.device, s.kernel);
+  }
+  std::string operator()(const CopyStep& s) const {
+    return fmt::format("copy    {:<32} {} -> {} {}\n", name(s.from), plan.places[s.from].device, plan.places[s.to].device, s.bytes);
+  }
+  std::string operator()(const ConvertStep& s) const {
+    return fmt::format("convert {:<32} {:<10} {} -> {} {}\n", name(s.from), s.device, name_of(plan.places[s.from].desc.dtype), name_of(plan.places[s.to].desc.dtype), s.kernel);
+  }
+};
+
+/// Reads the words of one line and says which line a wrong one is on.
+struct LineReader {
+  const std::string& path;
+  const PlanFile::Line& line;
+  [[noreturn]] void fail(std::string expected, std::string found) const {
+    throw FileError({.path = path, .offset = line.offset, .field = fmt::format("line {}", line.number), .expected = std::move(expected), .found = std::move(found)});
+  }
+  const std::string& word(size_t i, std::string_view what) const {
+    if (i >= line.words.size()) fail(std::string(what), "the end of the line");
+    return line.words[i];
+  }
+  int64_t number(size_t i, std::string_view what) const { return number(word(i, what), what); }
+  int64_t number(std::string_view text, std::string_view what) const {
+    int64_t value = 0;
+    const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (failed != std::errc{} || end != text.data() + text.size() || value < 0) fail(fmt::format("{} (a number)", what), printable(text));
+    return value;
+  }
+  void literal(size_t i, std::string_view text) const {
+    if (word(i, text) != text) fail(fmt::format("\"{}\"", text), printable(line.words[i]));
+  }
+  DType dtype(size_t i) const {
+    const auto t = dtype_named(word(i, "a dtype"));
+    if (!t) fail("a dtype", printable(line.words[i]));
+    return *t;
+  }
+};
+
+Home read_home(const LineReader& r, Kind kind, std::string because) {
+  Home home{.name = r.word(1, "a name"), .kind = kind, .device = r.word(5, "a device"), .because = std::move(because)};
+  home.desc.dtype = r.dtype(2);
+  std::string_view text = r.word(3, "a shape");
+  for (size_t d = 0; d < 4; ++d) {
+    const size_t end = std::min(text.find('x'), text.size());
+    home.desc.shape[d] = r.number(text.substr(0, end), "a shape of four numbers");
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return home;
+}
+
+int64_t read_setting(const LineReader& r, size_t i, std::string_view key) {
+  const std::string& word = r.word(i, key);
+  if (!word.starts_with(std::string(key) + "=")) r.fail(fmt::format("{}=N", key), printable(word));
+  return r.number(std::string_view(word).substr(key.size() + 1), key);
+}
+
+}  // namespace
+
+std::string to_text(const Plan& plan, const Graph& graph) {
+  std::string out = std::string(kHeader) + "\n";
+  for (const auto& home : plan.placement.homes)
+    out += fmt::format("{:<7} {:<32} {:<5} {:<18} {:>10} {:<10} # {}\n", name_of(home.kind), home.name, name_of(home.desc.dtype), shape_text(home.desc.shape), home.desc.bytes(),
+                       home.device, home.because);
+  out += fmt::format("shape   tokens={} outputs={} context={}\n", plan.shape.tokens, plan.shape.outputs, plan.shape.context);
+  for (const auto& step : plan.steps) out += std::visit(StepText{plan, graph}, step);
+  for (const auto& [device, m] : plan.memory)
+    out += fmt::format("total   {:<10} {} bytes: {} weights, {} state, {} compute{}\n", device, m.total(), m.weights, m.state, m.arena,
+                       m.mapped ? fmt::format("; {} weights used in place", m.mapped) : "");
+  out += fmt::format("total   boundary   {} copies, {} bytes per step\n", plan.boundary_copies(), plan.boundary_bytes());
+  return out;
+}
+
+PlanFile parse_plan_file(std::string_view text, const std::string& path) {
+  PlanFile file{.path = path};
+  uint64_t offset = 0;
+  int number = 0;
+  bool homes_done = false;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    const std::string_view whole = text.substr(0, end);
+    PlanFile::Line line{.offset = offset, .number = ++number};
+    const size_t hash = whole.find(" # ");
+    std::istringstream words{std::string(whole.substr(0, hash))};
+    for (std::string w; words >> w;) line.words.push_back(w);
+    const LineReader r{path, line};
+    if (number == 1) {
+      if (whole != kHeader) r.fail(fmt::format("\"{}\"", kHeader), "\"" + printable(whole) + "\"");
+    } else if (!line.words.empty() && line.words[0][0] != '#') {
+      const std::string& kind = line.words[0];
+      if (kind == "weight" || kind == "state") {
+        Home home = read_home(r, kind == "weight" ? Kind::weight : Kind::state, hash == std::string_view::npos ? path : std::string(whole.substr(hash + 3)));
+        if (!homes_done) file.placement.homes.push_back(std::move(home));
+        else if (const Home& first = file.placement.of(home.name); first.device != home.device) r.fail(fmt::format("{} on {} as in the first plan of the file", home.name, first.device), home.device);
+      } else if (kind == "shape") {
+        homes_done = true;
+        file.sections.push_back({.shape = {.tokens = read_setting(r, 1, "tokens"), .outputs = read_setting(r, 2, "outputs"), .context = read_setting(r, 3, "context")}});
+      } else if (kind == "run" || kind == "copy" || kind == "convert") {
+        if (file.sections.empty()) r.fail("a shape line before the first step", kind);
+        file.sections.back().steps.push_back(line);
+      } else if (kind != "total" && whole != kHeader) {
+        r.fail("weight, state, shape, run, copy, convert or total", printable(kind));
+      }
+    }
+    const size_t skip = std::min(end + 1, text.size());
+    offset += skip;
+    text.remove_prefix(skip);
+  }
+  if (file.sections.empty()) throw FileError({.path = path, .offset = offset, .field = "plan", .expected = "a shape line and steps", .found = "the end of the file"});
+  return file;
+}
+
+Plan plan_from_section(const PlanFile& file, const PlanFile::Section& section, const Graph& graph, const Registry& registry, const KernelPolicy& policy) {
+  PlanBuilder b(graph, file.placement, section.shape, registry, policy);
+  for (const auto& line : section.steps) {
+    const LineReader r{file.path, line};
+    const auto kernel = [&](size_t i) -> const Kernel& {
+      const Kernel* k = registry.find(r.word(i, "a kernel"));
+      if (!k) r.fail("the name of a kernel", printable(line.words[i]));
+      return *k;
+    };
+    try {
+      const std::string& name = r.word(1, "a name");
+      if (line.words[0] == "copy") {
+        r.literal(3, "->");
+        b.copy(graph.find(name), r.word(2, "a device"), r.word(4, "a device"));
+        const int64_t bytes = graph[graph.find(name)].desc.bytes();
+        if (r.number(5, "bytes") != bytes) r.fail(fmt::format("{} bytes", bytes), line.words[5]);
+      } else if (line.words[0] == "convert") {
+        r.literal(4, "->");
+        b.convert(graph.find(name), r.dtype(5), r.word(2, "a device"), kernel(6));
+      } else {
+        const auto index = b.next_node();
+        if (!index || graph.nodes()[*index].name != name) r.fail(index ? "run " + graph.nodes()[*index].name : "no further step", "run " + printable(name));
+        const Kernel& k = kernel(3);
+        DType activation = DType::f32;  // the format this kernel reads: the one of the allowed that it accepts
+        for (const DType t : policy.activations) {
+          const auto p = problem_of(graph, graph.nodes()[*index], t);
+          if (p && registry.why_not(k, *p, policy, name).empty()) activation = t;
+        }
+        b.run(*index, r.word(2, "a device"), k, activation);
+      }
+    } catch (const FileError&) {
+      throw;
+    } catch (const Error& e) {
+      r.fail("a step that can be executed", e.message);
+    }
+  }
+  try {
+    return b.finish();
+  } catch (const Error& e) {
+    throw FileError({.path = file.path, .field = fmt::format("plan for {} tokens", section.shape.tokens), .found = e.message});
+  }
+}
+
+}  // namespace kerf

@@ -1,0 +1,2 @@
+add_library(kerf_models STATIC models/model.cpp models/paper.cpp models/blocks.cpp models/llama.cpp models/qwen2.cpp models/qwen3.cpp)
+target_link_libraries(kerf_models PUBLIC kerf_gguf kerf_core)

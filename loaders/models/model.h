@@ -1,0 +1,44 @@
+// A model is what an architecture file makes of a GGUF file: checked hyper-parameters, weights bound by name and shape,
+// and a forward pass as a graph. It holds no weights and no state: those have homes in a placement.
+#pragma once
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "core/graph.h"
+#include "loaders/gguf.h"
+#include "loaders/hparams.h"
+
+namespace kerf {
+
+/// What a forward pass is built for: one micro-batch of one sequence.
+struct GraphOptions {
+  int64_t tokens = 1;
+  int64_t outputs = 1;   // rows of logits wanted
+  int64_t context = 0;   // positions the KV state holds
+  DType k = DType::f16, v = DType::f16;
+};
+
+// Names of the graph's inputs and output. tokens [T], positions [T], output_rows [outputs]: i32; logits [outputs, V] f32.
+namespace inputs {
+inline constexpr std::string_view kTokens = "tokens", kPositions = "positions", kOutputRows = "output_rows";
+}
+
+class Model {
+ public:
+  explicit Model(HParams hparams) : hparams_(std::move(hparams)) {}
+  virtual ~Model() = default;
+  const HParams& hparams() const { return hparams_; }
+  /// Graph with the inputs above and one output, the logits.
+  virtual Graph graph(const GraphOptions& options) const = 0;
+
+ private:
+  HParams hparams_;
+};
+
+/// Reads hyper-parameters and binds all weights of the file's architecture.
+/// @param strict tensors that the architecture does not use are an error, else a warning.
+/// @throws FileError naming the key or tensor, expected and found.
+std::unique_ptr<Model> load_model(const gguf::File& file, std::vector<std::string>& warnings, bool strict = false);
+
+}  // namespace kerf

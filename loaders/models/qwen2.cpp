@@ -1,0 +1,74 @@
+// Qwen2 and Qwen2.5, dense (Yang et al. 2024): as Llama, but rotary pairs are the halves of a head (x[i], x[i+hd/2]), and
+// q, k and v have biases. Small ones share the embedding with the head. YaRN files stretch the context by 4.
+#include <fmt/format.h>
+
+#include "loaders/models/architectures.h"
+#include "loaders/models/blocks.h"
+
+namespace kerf {
+namespace {
+
+class Qwen2 final : public Model {
+ public:
+  Qwen2(HParams hparams, WeightFinder& finder) : Model(std::move(hparams)) {
+    const HParams& h = this->hparams();
+    const int64_t E = h.n_embd, Q = h.n_head * h.head_dim, KV = h.n_head_kv * h.head_dim, F = h.n_ff;
+    Binder top(finder);
+    token_embd_ = top.need("token_embd.weight", {h.n_vocab, E});
+    output_norm_ = top.need("output_norm.weight", {E});
+    output_ = bind_head(top, token_embd_, h.n_vocab, E);
+    output_bias_ = top.want("output.bias", {h.n_vocab});
+    for (int64_t l = 0; l < h.n_layer; ++l) {
+      Binder t(finder, fmt::format("blk.{}.", l));
+      layers_.push_back({
+          .attn_norm = t.need("attn_norm.weight", {E}),
+          .attn = {.q = t.need("attn_q.weight", {Q, E}),
+                   .k = t.need("attn_k.weight", {KV, E}),
+                   .v = t.need("attn_v.weight", {KV, E}),
+                   .o = t.need("attn_output.weight", {E, Q}),
+                   .q_bias = t.need("attn_q.bias", {Q}),
+                   .k_bias = t.need("attn_k.bias", {KV}),
+                   .v_bias = t.need("attn_v.bias", {KV})},
+          .ffn_norm = t.need("ffn_norm.weight", {E}),
+          .ffn = {.gate = t.need("ffn_gate.weight", {F, E}),
+                  .up = t.need("ffn_up.weight", {F, E}),
+                  .down = t.need("ffn_down.weight", {E, F})},
+      });
+    }
+  }
+
+  Graph graph(const GraphOptions& options) const override {
+    Graph g;
+    const HParams& h = hparams();
+    Pass pass = begin(g, h, options);
+    Paper& p = pass.p;
+    Value x = p.rows(p.weight(token_embd_), pass.tokens);  // [T, E]
+    for (int64_t l = 0; l < h.n_layer; ++l) {
+      const auto scope = g.scope(fmt::format("blk.{}", l));
+      const Layer& w = layers_[static_cast<size_t>(l)];
+      const Value a = attention(pass, w.attn, l, p.norm(x, w.attn_norm, h.rms_eps), RopePairing::neox);
+      x = p.add(x, a);
+      if (l + 1 == h.n_layer) x = select_outputs(pass, x);
+      const Value f = swiglu_ffn(pass, w.ffn, p.norm(x, w.ffn_norm, h.rms_eps));
+      x = p.add(x, f);
+    }
+    end(pass, x, output_norm_, output_, output_bias_);
+    return g;
+  }
+
+ private:
+  struct Layer {
+    Weight attn_norm{};
+    AttentionWeights attn{};
+    Weight ffn_norm{};
+    FfnWeights ffn{};
+  };
+  Weight token_embd_, output_norm_, output_, output_bias_;
+  std::vector<Layer> layers_;
+};
+
+}  // namespace
+
+std::unique_ptr<Model> load_qwen2(HParams hparams, WeightFinder& finder) { return std::make_unique<Qwen2>(std::move(hparams), finder); }
+
+}  // namespace kerf
