@@ -86,7 +86,7 @@ class File {
 
   /// Things worth a line on stderr that are no errors: bytes after the last tensor, ids out of range, ...
   const std::vector<std::string>& warnings() const;
-  /// The mapped ranges, for the guard that turns a truncated mapping into an error (experiments/map_guard.h).
+  /// The mapped ranges (none with Access::read), for the guard that turns a truncated mapping into an error (experiments/map_guard.h).
   struct Mapping {
     const std::byte* data = nullptr;
     size_t size = 0;
@@ -97,6 +97,7 @@ class File {
  private:
   struct State;
   explicit File(std::unique_ptr<State> state);
+  static File finish(std::unique_ptr<State> state);
   std::unique_ptr<State> state_;
 };
 
