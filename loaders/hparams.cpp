@@ -249,7 +249,7 @@ class Reader {
     const gguf::Entry* tokens = file_.find(tokens_key);
     const auto* array = tokens ? std::get_if<gguf::Array>(&tokens->value) : nullptr;
     if (array) {
-      h.n_vocab = static_cast<int64_t>(length(*array));
+      h.n_vocab = static_cast<int64_t>(gguf::length(*array));
       if (h.n_vocab == 0) refuse(tokens_key, ">= 1", "0");
       if (raw_.vocab_size != kAbsent && raw_.vocab_size != h.n_vocab)
         h.warnings.push_back(fmt::format("{}: {}.vocab_size {} != {} tokens; {} used", printable(file_.path()), h.architecture, raw_.vocab_size, h.n_vocab, h.n_vocab));
