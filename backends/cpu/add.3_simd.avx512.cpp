@@ -1,0 +1,19 @@
+// add, rung 3: simd_add.h with 16 lanes (AVX-512F).
+#include "backends/cpu/simd_add.h"
+#include "backends/cpu/simd_rung.h"
+
+namespace kerf::cpu {
+
+void add_3_simd_avx512(Registry::Adder r);
+void add_3_simd_avx512(Registry::Adder r) {
+  add_rung(r, {.op = Add::name,
+               .variant = "3_simd_avx512",
+               .improves = "2_simd_avx2",
+               .note = "the same algorithm on 16 lanes: half the instructions",
+               .preference = 3,
+               .isa = Isa::avx512,
+               .accepts = accepts_all,
+               .run = add<xsimd::batch<float, xsimd::avx512f>>});
+}
+
+}  // namespace kerf::cpu

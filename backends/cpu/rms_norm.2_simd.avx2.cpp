@@ -1,0 +1,19 @@
+// rms_norm, rung 2: simd_rms_norm.h with 8 lanes (AVX2, FMA).
+#include "backends/cpu/simd_rms_norm.h"
+#include "backends/cpu/simd_rung.h"
+
+namespace kerf::cpu {
+
+void rms_norm_2_simd_avx2(Registry::Adder r);
+void rms_norm_2_simd_avx2(Registry::Adder r) {
+  add_rung(r, {.op = RmsNorm::name,
+               .variant = "2_simd_avx2",
+               .improves = "1_plain",
+               .note = "four independent vector sums instead of one chain of double additions",
+               .preference = 2,
+               .isa = Isa::avx2,
+               .accepts = accepts_all,
+               .run = rms_norm<xsimd::batch<float, xsimd::fma3<xsimd::avx2>>>});
+}
+
+}  // namespace kerf::cpu

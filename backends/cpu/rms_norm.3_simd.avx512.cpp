@@ -1,0 +1,19 @@
+// rms_norm, rung 3: simd_rms_norm.h with 16 lanes (AVX-512F).
+#include "backends/cpu/simd_rms_norm.h"
+#include "backends/cpu/simd_rung.h"
+
+namespace kerf::cpu {
+
+void rms_norm_3_simd_avx512(Registry::Adder r);
+void rms_norm_3_simd_avx512(Registry::Adder r) {
+  add_rung(r, {.op = RmsNorm::name,
+               .variant = "3_simd_avx512",
+               .improves = "2_simd_avx2",
+               .note = "the same algorithm on 16 lanes: half the instructions",
+               .preference = 3,
+               .isa = Isa::avx512,
+               .accepts = accepts_all,
+               .run = rms_norm<xsimd::batch<float, xsimd::avx512f>>});
+}
+
+}  // namespace kerf::cpu

@@ -1,0 +1,36 @@
+// Loops over float arrays in vectors of an xsimd batch B. The rest of a row that does not fill a vector goes through the
+// same vector arithmetic with zeros in the free lanes: an element's bits never depend on where in a row or span it stands.
+#pragma once
+#include <cstdint>
+#include <xsimd/xsimd.hpp>
+
+namespace kerf::cpu {
+inline namespace KERF_ISA {
+
+template <class B>
+constexpr int64_t kLanes = static_cast<int64_t>(B::size);
+
+template <class B>
+inline B load_part(const float* p, int64_t n) {
+  alignas(64) float lanes[B::size] = {};
+  for (int64_t i = 0; i < n; ++i) lanes[i] = p[i];
+  return B::load_aligned(lanes);
+}
+
+template <class B>
+inline void store_part(const B& value, float* p, int64_t n) {
+  alignas(64) float lanes[B::size];
+  value.store_aligned(lanes);
+  for (int64_t i = 0; i < n; ++i) p[i] = lanes[i];
+}
+
+/// out[i] = f(a[i], b[i]) for i in [0, n).
+template <class B, class F>
+inline void map2(const float* a, const float* b, float* out, int64_t n, const F& f) {
+  int64_t i = 0;
+  for (; i + kLanes<B> <= n; i += kLanes<B>) f(B::load_unaligned(a + i), B::load_unaligned(b + i)).store_unaligned(out + i);
+  if (i < n) store_part<B>(f(load_part<B>(a + i, n - i), load_part<B>(b + i, n - i)), out + i, n - i);
+}
+
+}  // namespace KERF_ISA
+}  // namespace kerf::cpu

@@ -1,0 +1,19 @@
+// swiglu, rung 2: simd_swiglu.h with 8 lanes (AVX2, FMA).
+#include "backends/cpu/simd_swiglu.h"
+#include "backends/cpu/simd_rung.h"
+
+namespace kerf::cpu {
+
+void swiglu_2_simd_avx2(Registry::Adder r);
+void swiglu_2_simd_avx2(Registry::Adder r) {
+  add_rung(r, {.op = SwiGlu::name,
+               .variant = "2_simd_avx2",
+               .improves = "1_plain",
+               .note = "8 exponentials at a time instead of one library call per value",
+               .preference = 2,
+               .isa = Isa::avx2,
+               .accepts = accepts_all,
+               .run = swiglu<xsimd::batch<float, xsimd::fma3<xsimd::avx2>>>});
+}
+
+}  // namespace kerf::cpu
