@@ -1,0 +1,47 @@
+#include "core/cost.h"
+
+#include <algorithm>
+
+namespace kerf {
+namespace {
+
+/// One overload per op: a new op does not compile until its cost exists.
+struct CostOf {
+  const Problem& p;
+  int64_t depth;
+
+  int64_t all_bytes() const {
+    int64_t bytes = 0;
+    for (const auto& d : p.in) bytes += d.bytes();
+    for (const auto& d : p.out) bytes += d.bytes();
+    return bytes;
+  }
+  int64_t outputs() const { return p.out[0].size(); }
+
+  Cost operator()(const Rows&) const { return {0, p.in[1].size() * p.in[0].row_bytes() + p.in[1].bytes() + p.out[0].bytes()}; }
+  Cost operator()(const MatMul&) const { return {2 * p.in[0].rows() * p.in[1].rows() * p.in[1].cols(), all_bytes()}; }
+  Cost operator()(const Add&) const { return {outputs(), all_bytes()}; }
+  Cost operator()(const RmsNorm&) const { return {4 * outputs(), all_bytes()}; }    // square, add, times 1/rms, times w
+  Cost operator()(const RopeTable&) const { return {2 * outputs(), all_bytes()}; }  // angle and cos or sin
+  Cost operator()(const Rope&) const { return {3 * p.in[0].rows() * (p.in[0].cols() / std::get<Rope>(p.op).head_dim) * p.in[1].cols(), all_bytes()}; }
+  Cost operator()(const KvWrite&) const {  // reads x and positions, writes as many rows of the state
+    const auto& state = p.in[0];
+    return {0, p.in[1].bytes() + p.in[2].bytes() + p.in[1].rows() * state.shape[1] * state.row_bytes()};
+  }
+  Cost operator()(const Attention& a) const {
+    const int64_t T = p.in[0].rows(), last = depth + T - 1, hd = p.in[1].cols(), n_kv = p.in[1].shape[1];
+    int64_t pairs = 0;  // (query, key) that see each other
+    for (int64_t q = depth; q <= last; ++q) pairs += a.window > 0 ? std::min<int64_t>(q + 1, a.window) : q + 1;
+    const int64_t first_key = a.window > 0 ? std::max<int64_t>(0, depth - a.window + 1) : 0, keys = last + 1 - first_key;
+    // Per pair and head: two products of hd, scale, subtract, exp, add.
+    return {a.n_head * pairs * (4 * hd + 4), p.in[0].bytes() + p.in[3].bytes() + p.out[0].bytes() + n_kv * keys * (p.in[1].row_bytes() + p.in[2].row_bytes())};
+  }
+  Cost operator()(const SwiGlu&) const { return {5 * outputs(), all_bytes()}; }  // exp, add, divide, times gate, times up
+  Cost operator()(const Convert&) const { return {outputs(), all_bytes()}; }
+};
+
+}  // namespace
+
+Cost cost(const Problem& p, int64_t depth) { return std::visit(CostOf{p, depth}, p.op); }
+
+}  // namespace kerf
