@@ -26,7 +26,7 @@ constexpr int64_t kStagingBytes = 1 << 20;
 
 }  // namespace
 
-Memory::Memory(std::vector<Device*> devices, const Graph& graph, const Placement& placement, const Source& source, const Progress& progress) {
+Storage::Storage(std::vector<Device*> devices, const Graph& graph, const Placement& placement, const Source& source, const Progress& progress) {
   for (Device* d : devices) devices_[d->id()].device = d;
   std::map<DeviceId, int64_t> need;
   std::map<std::string, std::string> tensor;  // weight -> tensor in the file
@@ -58,7 +58,7 @@ Memory::Memory(std::vector<Device*> devices, const Graph& graph, const Placement
   }
 }
 
-void Memory::reserve(const Plan& plan) {
+void Storage::reserve(const Plan& plan) {
   for (const auto& [id, memory] : plan.memory) {
     auto& mine = devices_.at(id);
     if (memory.arena > mine.arena.size()) {
@@ -68,18 +68,18 @@ void Memory::reserve(const Plan& plan) {
   }
 }
 
-Device& Memory::device(const DeviceId& id) const {
+Device& Storage::device(const DeviceId& id) const {
   const auto it = devices_.find(id);
   if (it == devices_.end()) throw Error(ErrorKind::usage, fmt::format("there is no device \"{}\" in this run", id));
   return *it->second.device;
 }
 
-std::byte* Memory::home(const std::string& name) const { return homes_.at(name); }
-std::byte* Memory::arena(const DeviceId& id) const { return devices_.at(id).arena.data(); }
-int64_t Memory::arena_bytes(const DeviceId& id) const { return devices_.at(id).arena.size(); }
-int64_t Memory::taken(const DeviceId& id) const { return devices_.at(id).homes.size() + devices_.at(id).arena.size(); }
+std::byte* Storage::home(const std::string& name) const { return homes_.at(name); }
+std::byte* Storage::arena(const DeviceId& id) const { return devices_.at(id).arena.data(); }
+int64_t Storage::arena_bytes(const DeviceId& id) const { return devices_.at(id).arena.size(); }
+int64_t Storage::taken(const DeviceId& id) const { return devices_.at(id).homes.size() + devices_.at(id).arena.size(); }
 
-Program::Program(std::shared_ptr<const Graph> graph, std::shared_ptr<const Plan> plan, const Registry& registry, Memory& memory,
+Program::Program(std::shared_ptr<const Graph> graph, std::shared_ptr<const Plan> plan, const Registry& registry, Storage& memory,
                  const std::map<std::string, std::byte*>& inputs)
     : graph_(std::move(graph)), plan_(std::move(plan)) {
   const Graph& g = *graph_;

@@ -15,15 +15,15 @@
 namespace kerf {
 
 /// The devices of a run, and the memory a placement takes on them.
-class Memory {
+class Storage {
  public:
-  /// Bytes of a tensor in the file, valid as long as the Memory.
+  /// Bytes of a tensor in the file, valid as long as the Storage.
   using Source = std::function<std::span<const std::byte>(const std::string& tensor)>;
   using Progress = std::function<void(int64_t done, int64_t total)>;
 
   /// Takes memory for weights and state of `placement` and uploads the weights whose home is not the host.
   /// Weights of the host are used where `source` has them. @throws Error(memory)
-  Memory(std::vector<Device*> devices, const Graph& graph, const Placement& placement, const Source& source, const Progress& progress = {});
+  Storage(std::vector<Device*> devices, const Graph& graph, const Placement& placement, const Source& source, const Progress& progress = {});
   /// Makes room for the arenas of `plan`; those of other plans share it.
   void reserve(const Plan& plan);
 
@@ -67,7 +67,7 @@ struct ExecutorCounters {
 class Program {
  public:
   /// Resolves every place of the plan to an address. `inputs` gives the host address of each input value by name.
-  Program(std::shared_ptr<const Graph> graph, std::shared_ptr<const Plan> plan, const Registry& registry, Memory& memory,
+  Program(std::shared_ptr<const Graph> graph, std::shared_ptr<const Plan> plan, const Registry& registry, Storage& memory,
           const std::map<std::string, std::byte*>& inputs);
   /// One pass. `after_step` is called after each step and may throw (a failed device, a truncated file, a wish to stop).
   void run(ThreadPool& pool, ExecutorCounters& counters, std::span<Observer* const> observers, const std::function<void()>& after_step);

@@ -47,8 +47,7 @@ using Step = std::variant<RunStep, CopyStep, ConvertStep>;
 
 /// Exact bytes a plan needs on one device, as the executor allocates them.
 struct DeviceMemory {
-  int64_t weights = 0;  // on the host: 0, weights are used where the file is mapped (see mapped)
-  int64_t mapped = 0;   // host only: bytes of weights used in place
+  int64_t weights = 0;  // the host uses them where the file is mapped; one tensor under two names counts once
   int64_t state = 0;
   int64_t arena = 0;    // computed values and scratch
   int64_t total() const { return weights + state + arena; }

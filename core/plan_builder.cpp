@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "core/arena.h"
 #include "core/error.h"
@@ -138,11 +139,12 @@ Plan PlanBuilder::finish() {
   }
   for (const auto& [device, bytes] : plan_.arena) plan_.memory[device].arena += bytes;
   for (const auto& [device, bytes] : plan_.scratch) plan_.memory[device].arena += bytes;
+  std::set<std::string> mapped;  // tensors of the file that the host uses in place
   for (const auto& home : plan_.placement.homes) {
     auto& memory = plan_.memory[home.device];
     if (home.kind == Kind::state) memory.state += device_aligned(home.desc.bytes());
-    else if (home.device == kHost) memory.mapped += home.desc.bytes();
-    else memory.weights += device_aligned(home.desc.bytes());
+    else if (home.device != kHost) memory.weights += device_aligned(home.desc.bytes());
+    else if (mapped.insert(graph_[graph_.find(home.name)].source).second) memory.weights += home.desc.bytes();
   }
   return std::move(plan_);
 }

@@ -89,8 +89,7 @@ std::string to_text(const Plan& plan, const Graph& graph) {
   out += fmt::format("shape   tokens={} outputs={} context={}\n", plan.shape.tokens, plan.shape.outputs, plan.shape.context);
   for (const auto& step : plan.steps) out += std::visit(StepText{plan, graph}, step);
   for (const auto& [device, m] : plan.memory)
-    out += fmt::format("total   {:<10} {} bytes: {} weights, {} state, {} compute{}\n", device, m.total(), m.weights, m.state, m.arena,
-                       m.mapped ? fmt::format("; {} weights used in place", m.mapped) : "");
+    out += fmt::format("total   {:<10} {} bytes: {} weights, {} state, {} compute\n", device, m.total(), m.weights, m.state, m.arena);
   out += fmt::format("total   boundary   {} copies, {} bytes per step\n", plan.boundary_copies(), plan.boundary_bytes());
   return out;
 }

@@ -1,0 +1,83 @@
+// What the command line was parsed into: plain data, one struct per command. cli.cpp fills them, commands read them.
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "experiments/sampler.h"
+
+namespace kerf {
+
+/// Options that mean the same on every command that runs a model.
+struct ModelArgs {
+  std::string model{};
+  int threads = 0;
+  std::optional<int64_t> context{};
+  int64_t micro_batch = 512;
+  std::string ctk{}, ctv{};
+  std::string backend = "cpu";
+  std::vector<std::string> kernels{};      // OP=NAME
+  std::string isa{};
+  std::string activations = "q8";          // q8 | f32
+  std::vector<std::string> devices{};
+  std::optional<int64_t> gpu_layers{};
+  std::string tensor_split{};
+  std::vector<std::string> overrides{};    // -ot
+  std::string rules{};
+  std::string plan{};
+  bool no_mmap = false, strict = false, check = false;
+};
+
+struct CommonArgs {
+  bool json = false;
+  int verbosity = 1;
+};
+
+struct RunArgs {
+  ModelArgs model{};
+  std::string prompt{}, file{}, system{};
+  int64_t n_predict = -1;
+  SamplerOptions sampler{};
+  bool raw = false, interactive = false, stats = false;
+};
+struct LogitsArgs {
+  ModelArgs model{};
+  std::string tokens{}, out{}, out_ids{};
+  int64_t last = 0, chunk = 0, greedy = 0;
+};
+struct TokenizeArgs {
+  std::string model{}, prompt{}, file{}, decode{};
+  bool has_prompt = false, pieces = false, no_special = false, no_bos = false;
+};
+struct InspectArgs {
+  std::string model{}, key{};
+  bool tensors = false, check = false, strict = false;
+};
+struct BenchArgs {
+  ModelArgs model{};
+  std::vector<int64_t> n_prompt{512}, n_gen{128}, n_depth{0};
+  std::vector<int> threads{};
+  int repetitions = 5;
+  std::string output = "md";
+};
+struct PerplexityArgs {
+  ModelArgs model{};
+  std::string file{};
+  int64_t chunk = 512, max_chunks = 0;
+};
+struct PlanArgs {
+  ModelArgs model{};
+  int64_t tokens = 0;  // 0: both shapes of a run, the micro-batch and one token
+  std::string save{}, why{};
+};
+struct KernelArgs {
+  std::string action{};             // list explain test bench coverage
+  std::vector<std::string> filter{};
+  ModelArgs model{};
+  uint64_t seed = 1;
+  int64_t only_case = -1;
+  double seconds = 0.2;
+};
+
+}  // namespace kerf

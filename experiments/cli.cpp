@@ -1,0 +1,264 @@
+#include "experiments/cli.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <set>
+
+#include "core/error.h"
+#include "core/text.h"
+#include "experiments/commands.h"
+
+namespace kerf {
+namespace {
+
+/// llama.cpp's flags of several letters behind one dash (-ngl 99, -ctk=q8_0) become the long options CLI11 knows.
+std::vector<std::string> with_long_dashes(CLI::App& app, std::vector<std::string> words) {
+  std::set<std::string> known;
+  for (CLI::App* command : app.get_subcommands({}))
+    for (const CLI::Option* option : command->get_options())
+      for (const auto& name : option->get_lnames()) known.insert(name);
+  for (auto& word : words)
+    if (word.size() > 2 && word[0] == '-' && word[1] != '-' && known.contains(word.substr(1, word.find('=') - 1))) word.insert(0, "-");
+  return words;
+}
+
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t old = row[j];
+      row[j] = std::min({old + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0u : 1u)});
+      diagonal = old;
+    }
+  }
+  return row[b.size()];
+}
+
+std::string nearest_option(const CLI::App& app, const std::vector<std::string>& words) {
+  std::vector<std::string> options;
+  for (const CLI::App* command : app.get_subcommands({}))
+    if (command->parsed())
+      for (const CLI::Option* option : command->get_options())
+        for (const auto& name : option->get_lnames()) options.push_back("--" + name);
+  for (const auto& word : words) {
+    const std::string name = word.substr(0, word.find('='));
+    if (!name.starts_with("--") || std::find(options.begin(), options.end(), name) != options.end()) continue;
+    std::string best;
+    size_t least = 4;
+    for (const auto& option : options)
+      if (const size_t d = edit_distance(name, option); d < least) {
+        least = d;
+        best = option;
+      }
+    if (!best.empty()) return fmt::format("did you mean {}?", best);
+  }
+  return "kerf -h lists the commands, kerf COMMAND -h their options";
+}
+
+void add_common(CLI::App* app, CommonArgs& args) {
+  app->add_flag("--json", args.json, "print one JSON document instead of text");
+  app->add_flag_callback("-v,--verbose", [&args] { args.verbosity = std::min(args.verbosity + 1, 3); }, "say more on standard error (twice: everything)");
+  app->add_flag_callback("-q,--quiet", [&args] { args.verbosity = 0; }, "only errors on standard error");
+}
+
+void add_backend(CLI::App* app, ModelArgs& args) {
+  app->add_option("--backend", args.backend, "kernels to use: cpu, reference, or several in order of preference (reference,cpu)")->capture_default_str()->group("Kernels");
+  app->add_option("--kernel", args.kernels, "OP=NAME or NODE=NAME: this kernel for this op or node (repeatable)")->group("Kernels");
+  app->add_option("--isa", args.isa, "highest instruction set to use: base, avx2, avx512, vnni (default: what the machine has)")->group("Kernels");
+  app->add_option("--activations", args.activations, "what matmuls of quantized weights multiply with: q8 (8-bit, fast) or f32 (exact)")
+      ->check(CLI::IsMember({"q8", "f32"}))
+      ->capture_default_str()
+      ->group("Kernels");
+}
+
+void add_model(CLI::App* app, ModelArgs& args) {
+  app->add_option("-m,--model", args.model, "GGUF file (the first one of a split model)")->required();
+  app->add_option("-t,--threads", args.threads, "threads (default: cores this process may use)")->check(CLI::Range(1, 1024));
+  app->add_option("-c,--ctx-size", args.context, "positions the KV cache holds; 0: as many as the model was trained for (default: that, at most 4096)")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 27));
+  app->add_option("--ub,--ubatch-size", args.micro_batch, "tokens computed at once (also -ub)")->check(CLI::Range(int64_t{1}, int64_t{65536}))->capture_default_str();
+  app->add_option("--ctk,--cache-type-k", args.ctk, "type of cached keys: f32, f16, bf16 (also -ctk; default f16, reference backend f32)");
+  app->add_option("--ctv,--cache-type-v", args.ctv, "type of cached values (also -ctv)");
+  add_backend(app, args);
+  const char* place = "Placement";
+  app->add_option("--device", args.devices, "a device of this run: cpu[=SIZE], pretend:N=SIZE (repeatable)")->group(place);
+  app->add_option("--ngl,--n-gpu-layers,--gpu-layers", args.gpu_layers, "place the last N layers (the head counts as one) on the devices (also -ngl)")
+      ->check(CLI::Range(int64_t{0}, int64_t{100000}))
+      ->group(place);
+  app->add_option("--ts,--tensor-split", args.tensor_split, "shares of the devices in these layers, e.g. 3,1")->group(place);
+  app->add_option("--ot,--override-tensor", args.overrides, "REGEX=DEVICE[,...]: place matching weights and KV (also -ot, repeatable)")->group(place);
+  app->add_option("--rules", args.rules, "file of `PATTERN DEVICE` lines, first match wins")->group(place);
+  app->add_option("--plan", args.plan, "execute a plan that `kerf plan --save` wrote")->group(place);
+  app->add_flag("--no-mmap", args.no_mmap, "read the file into memory instead of mapping it")->group("File");
+  app->add_flag("--strict", args.strict, "warnings about the file are errors")->group("File");
+  app->add_flag("--check", args.check, "scan all weights for NaN and infinity first")->group("File");
+}
+
+void add_sampler(CLI::App* app, SamplerOptions& s) {
+  const char* group = "Sampling";
+  app->add_option("--temp", s.temp, "temperature; 0: always the most probable token")->check(CLI::Range(0.0, 100.0))->capture_default_str()->group(group);
+  app->add_option("--top-k", s.top_k, "keep the K most probable tokens; 0: all")->check(CLI::Range(0, 1 << 30))->capture_default_str()->group(group);
+  app->add_option("--top-p", s.top_p, "keep the smallest set with this probability")->check(CLI::Range(0.0, 1.0))->capture_default_str()->group(group);
+  app->add_option("--min-p", s.min_p, "drop tokens below this share of the most probable one")->check(CLI::Range(0.0, 1.0))->capture_default_str()->group(group);
+  app->add_option("--repeat-penalty", s.repeat_penalty, "weaken tokens of the recent past; 1: off")->check(CLI::Range(0.01, 100.0))->capture_default_str()->group(group);
+  app->add_option("--repeat-last-n", s.repeat_last_n, "how much past that is")->check(CLI::Range(0, 1 << 20))->capture_default_str()->group(group);
+  app->add_option("-s,--seed", s.seed, "seed of the random choices")->capture_default_str()->group(group);
+}
+
+std::string example(std::string_view text) { return fmt::format("\nExample:\n  {}\n", text); }
+
+}  // namespace
+
+Command parse_command_line(const std::vector<std::string>& words) {
+  Command result;
+  CommonArgs& common = result.common;
+  RunArgs run;
+  LogitsArgs logits;
+  TokenizeArgs tokenize;
+  InspectArgs inspect;
+  BenchArgs bench;
+  PerplexityArgs perplexity;
+  PlanArgs plan;
+  KernelArgs kernels;
+
+  CLI::App app("kerf: a research inference kernel suite. It runs GGUF models and shows every byte it moves.\n", "kerf");
+  app.require_subcommand(1);
+  app.footer("Exit codes: 0 done, 1 failed at run time, 2 wrong usage, 3 bad or unsupported file, 4 does not fit, 5 a check failed, 130 interrupted.\n"
+             "kerf COMMAND -h shows the options of a command.");
+
+  auto* c = app.add_subcommand("run", "generate text");
+  add_model(c, run.model);
+  c->add_option("-p,--prompt", run.prompt, "the prompt; - reads standard input");
+  c->add_option("-f,--file", run.file, "file with the prompt");
+  c->add_option("-n,--n-predict", run.n_predict, "tokens to generate; -1: until the model ends")->check(CLI::Range(int64_t{-1}, int64_t{1} << 40))->capture_default_str();
+  c->add_option("--system", run.system, "system message");
+  c->add_flag("--raw", run.raw, "no chat template: continue the prompt as it is");
+  c->add_flag("-i,--interactive", run.interactive, "chat at the terminal");
+  c->add_flag("--stats", run.stats, "print speed, memory and bytes per token to standard error at the end");
+  add_sampler(c, run.sampler);
+  add_common(c, common);
+  c->footer(example("kerf run -m model.gguf -p \"Why is the sky blue?\" -n 64 --stats"));
+  c->callback([&] { result.run = [run](const Io& io) { return run_command(run, io); }; });
+
+  c = app.add_subcommand("logits", "logits of given tokens, for checks against other programs");
+  add_model(c, logits.model);
+  c->add_option("--tokens", logits.tokens, "JSON file with an array of token ids")->required();
+  c->add_option("--out", logits.out, "write float32 logits [n, vocab] to this .npy file");
+  c->add_option("--last", logits.last, "only the last K positions")->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
+  c->add_option("--chunk", logits.chunk, "feed N tokens at a time (1: one by one); default: all")->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
+  c->add_option("--greedy", logits.greedy, "then continue with the N most probable tokens")->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
+  c->add_option("--out-ids", logits.out_ids, "write the continuation to this JSON file (default: standard output)");
+  add_common(c, common);
+  c->footer(example("kerf logits -m model.gguf --tokens ids.json --out logits.npy --backend reference"));
+  c->callback([&] { result.run = [logits](const Io& io) { return logits_command(logits, io); }; });
+
+  c = app.add_subcommand("tokenize", "text to token ids, or back");
+  c->add_option("-m,--model", tokenize.model, "GGUF file")->required();
+  auto* prompt = c->add_option("-p,--prompt", tokenize.prompt, "the text");
+  c->add_option("-f,--file", tokenize.file, "file with the text");
+  c->add_flag("--pieces", tokenize.pieces, "print each id with its piece of text");
+  c->add_option("--decode", tokenize.decode, "JSON file with ids: print their text");
+  c->add_flag("--no-special", tokenize.no_special, "special tokens in the text are plain text; none are added");
+  c->add_flag("--no-bos", tokenize.no_bos, "add no begin or end token, but parse special tokens in the text");
+  add_common(c, common);
+  c->footer(example("kerf tokenize -m model.gguf -p \"Hello world\" --pieces"));
+  c->callback([&, prompt] {
+    tokenize.has_prompt = prompt->count() > 0;
+    result.run = [tokenize](const Io& io) { return tokenize_command(tokenize, io); };
+  });
+
+  c = app.add_subcommand("inspect", "metadata, tensors, types and sizes of a file");
+  c->add_option("model,-m,--model", inspect.model, "GGUF file")->required();
+  c->add_flag("--tensors", inspect.tensors, "list the tensors");
+  c->add_option("--metadata", inspect.key, "print one metadata value");
+  c->add_flag("--check", inspect.check, "scan all weights for NaN and infinity");
+  c->add_flag("--strict", inspect.strict, "warnings about the file are errors");
+  add_common(c, common);
+  c->footer(example("kerf inspect model.gguf --tensors"));
+  c->callback([&] { result.run = [inspect](const Io& io) { return inspect_command(inspect, io); }; });
+
+  c = app.add_subcommand("bench", "speed of prompt processing (pp) and generation (tg)");
+  add_model(c, bench.model);
+  c->remove_option(c->get_option("--threads"));
+  c->add_option("-t,--threads", bench.threads, "threads, a list")->delimiter(',')->check(CLI::Range(1, 1024));
+  c->add_option("-p,--n-prompt", bench.n_prompt, "prompt lengths, a list; 0: none")->delimiter(',')->check(CLI::Range(int64_t{0}, int64_t{1} << 27))->capture_default_str();
+  c->add_option("-n,--n-gen", bench.n_gen, "tokens to generate, a list; 0: none")->delimiter(',')->check(CLI::Range(int64_t{0}, int64_t{1} << 27))->capture_default_str();
+  c->add_option("-d,--n-depth", bench.n_depth, "positions already in the cache, a list")->delimiter(',')->check(CLI::Range(int64_t{0}, int64_t{1} << 27))->capture_default_str();
+  c->add_option("-r,--repetitions", bench.repetitions, "repetitions of each test")->check(CLI::Range(1, 10000))->capture_default_str();
+  c->add_option("-o,--output", bench.output, "md, json, jsonl or csv")->check(CLI::IsMember({"md", "json", "jsonl", "csv"}))->capture_default_str();
+  add_common(c, common);
+  c->footer(example("kerf bench -m model.gguf -p 512 -n 128 -r 3"));
+  c->callback([&] { result.run = [bench](const Io& io) { return bench_command(bench, io); }; });
+
+  c = app.add_subcommand("perplexity", "how well the model predicts a text");
+  add_model(c, perplexity.model);
+  c->get_option("--ctx-size")->description("tokens of a chunk; the second half of each is scored (default 512)");
+  c->add_option("-f,--file", perplexity.file, "file with the text")->required();
+  c->add_option("--chunks", perplexity.max_chunks, "only the first N chunks")->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
+  add_common(c, common);
+  c->footer(example("kerf perplexity -m model.gguf -f text.txt -c 512"));
+  c->callback([&] { result.run = [perplexity](const Io& io) { return perplexity_command(perplexity, io); }; });
+
+  c = app.add_subcommand("plan", "what lies where, what runs where, which bytes move");
+  add_model(c, plan.model);
+  c->add_option("--tokens", plan.tokens, "the plan for a micro-batch of N tokens (default: -ub and 1)")->check(CLI::Range(int64_t{1}, int64_t{65536}));
+  c->add_option("--save", plan.save, "write the plan to a file that --plan reads");
+  c->add_option("--why", plan.why, "where one weight or KV tensor lives, and because of which rule");
+  add_common(c, common);
+  c->footer(example("kerf plan -m model.gguf --device pretend:0=512MiB -ngl 8"));
+  c->callback([&] { result.run = [plan](const Io& io) { return plan_command(plan, io); }; });
+
+  c = app.add_subcommand("kernels", "every kernel of every backend");
+  c->require_subcommand(1);
+  const auto kernel_action = [&](const char* name, const char* what, const char* sample) {
+    auto* k = c->add_subcommand(name, what);
+    add_common(k, common);
+    k->footer(example(sample));
+    k->callback([&, name] {
+      kernels.action = name;
+      result.run = [kernels](const Io& io) { return kernels_command(kernels, io); };
+    });
+    return k;
+  };
+  auto* k = kernel_action("list", "what exists", "kerf kernels list matmul.q4_k");
+  k->add_option("filter", kernels.filter, "only names that contain one of these");
+  k = kernel_action("explain", "which kernel each op of a model gets, and why not the others", "kerf kernels explain -m model.gguf blk.0.attn_q");
+  add_model(k, kernels.model);
+  k->add_option("filter", kernels.filter, "only nodes whose names contain one of these");
+  k = kernel_action("test", "every kernel against the reference", "kerf kernels test cpu/matmul.q4_k");
+  k->add_option("filter", kernels.filter, "only names that contain one of these");
+  k->add_option("--seed", kernels.seed, "seed of the random data")->capture_default_str();
+  k->add_option("--case", kernels.only_case, "only this case of the op's list")->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
+  k->add_option("--isa", kernels.model.isa, "highest instruction set to use");
+  k->add_option("-t,--threads", kernels.model.threads, "threads")->check(CLI::Range(1, 1024));
+  k = kernel_action("bench", "speed of kernels: GB/s and GFLOP/s", "kerf kernels bench matmul.q4_k");
+  k->add_option("filter", kernels.filter, "only names that contain one of these");
+  k->add_option("--seconds", kernels.seconds, "time for each row")->check(CLI::Range(0.001, 3600.0))->capture_default_str();
+  k->add_option("--isa", kernels.model.isa, "highest instruction set to use");
+  k->add_option("-t,--threads", kernels.model.threads, "threads")->check(CLI::Range(1, 1024));
+  kernel_action("coverage", "op x type x backend: the best kernel, or the reason why there is none", "kerf kernels coverage");
+
+  c = app.add_subcommand("version", "version, compiler, instruction set and optional parts");
+  add_common(c, common);
+  c->footer(example("kerf version --json"));
+  c->callback([&] { result.run = [](const Io& io) { return version_command(io); }; });
+
+  std::vector<std::string> reversed = with_long_dashes(app, words);
+  std::reverse(reversed.begin(), reversed.end());  // CLI11 takes the words last first
+  try {
+    app.parse(reversed);
+  } catch (const CLI::CallForHelp& e) {
+    app.exit(e);
+    result.run = nullptr;
+  } catch (const CLI::ParseError& e) {
+    throw Error(ErrorKind::usage, printable(e.what(), 400), "", nearest_option(app, with_long_dashes(app, words)));
+  }
+  return result;
+}
+
+}  // namespace kerf

@@ -1,0 +1,37 @@
+// One function per subcommand: takes its arguments, writes results to io, returns the exit code, throws Error.
+#pragma once
+#include <map>
+
+#include "experiments/args.h"
+#include "experiments/io.h"
+#include "experiments/session.h"
+
+namespace kerf {
+
+int run_command(const RunArgs& args, const Io& io);
+int logits_command(const LogitsArgs& args, const Io& io);
+int tokenize_command(const TokenizeArgs& args, const Io& io);
+int inspect_command(const InspectArgs& args, const Io& io);
+int bench_command(const BenchArgs& args, const Io& io);
+int perplexity_command(const PerplexityArgs& args, const Io& io);
+int plan_command(const PlanArgs& args, const Io& io);
+int kernels_command(const KernelArgs& args, const Io& io);
+int version_command(const Io& io);
+
+/// All kernels of this build.
+Registry all_kernels();
+
+/// The session these arguments ask for. @throws Error(usage) for values that mean nothing.
+SessionOptions session_options(const ModelArgs& args);
+KernelPolicy kernel_policy(const ModelArgs& args);
+
+/// Bytes each device reads and writes at least for one pass of a plan (core/cost.h), with `depth` positions in the cache.
+std::map<DeviceId, int64_t> bytes_per_pass(const Plan& plan, int64_t depth);
+
+/// Warnings of a session to the log, and the one line that says what lies where.
+void announce(Session& session, const Io& io);
+
+/// Set by SIGINT (main.cpp): commands that generate look at it.
+bool interrupted();
+
+}  // namespace kerf

@@ -1,0 +1,79 @@
+// kerf logits: what checks against other programs read.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "experiments/commands.h"
+#include "experiments/map_guard.h"
+
+namespace kerf {
+namespace {
+
+std::vector<int32_t> read_ids(const std::string& path) {
+  const auto document = nlohmann::json::parse(read_file(path), nullptr, false);
+  if (!document.is_array() || document.empty()) throw FileError({.path = path, .field = "token ids", .expected = "a JSON array of at least one integer", .found = document.is_discarded() ? "no JSON" : document.type_name()});
+  std::vector<int32_t> ids;
+  for (const auto& item : document) {
+    if (!item.is_number_integer() || item.get<int64_t>() < 0 || item.get<int64_t>() > INT32_MAX)
+      throw FileError({.path = path, .field = fmt::format("token ids[{}]", ids.size()), .expected = "an integer >= 0", .found = item.dump()});
+    ids.push_back(item.get<int32_t>());
+  }
+  return ids;
+}
+
+int32_t most_probable(std::span<const float> logits) { return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()); }
+
+}  // namespace
+
+int logits_command(const LogitsArgs& args, const Io& io) {
+  const std::vector<int32_t> ids = read_ids(args.tokens);
+  const auto n = static_cast<int64_t>(ids.size());
+  const int64_t wanted = args.last > 0 ? std::min(args.last, n) : n;
+  SessionOptions options = session_options(args.model);
+  options.max_outputs = std::min(options.micro_batch, wanted);
+  const Registry registry = all_kernels();
+  Session session(std::move(options), registry, progress_bar("loading"));
+  announce(session, io);
+  const auto mappings = session.file().mappings();
+  const MapGuard guard(mappings);
+  session.after_step([&] { guard.check(); });
+  if (n + std::max<int64_t>(0, args.greedy - 1) > session.context())
+    throw Error(ErrorKind::memory, fmt::format("{} tokens and {} to continue do not fit into the context of {}", n, args.greedy, session.context()), "context",
+                fmt::format("use -c {} or more", n + args.greedy));
+
+  const auto V = session.n_vocab();
+  std::vector<float> logits(static_cast<size_t>(wanted * V));
+  const int64_t chunk = args.chunk > 0 ? args.chunk : n;
+  for (int64_t done = 0; done < n; done += chunk) {
+    const int64_t part = std::min(chunk, n - done);
+    const int64_t outputs = std::clamp<int64_t>(done + part - (n - wanted), 0, part);
+    const int64_t base = done + part - outputs - (n - wanted);  // row of `logits` the first output goes to
+    session.forward({ids.data() + done, static_cast<size_t>(part)}, outputs,
+                    [&](int64_t first, std::span<const float> rows) { std::copy(rows.begin(), rows.end(), logits.begin() + (base + first) * V); });
+  }
+  std::vector<int32_t> continuation;
+  std::span<const float> last(logits.data() + (wanted - 1) * V, static_cast<size_t>(V));
+  std::vector<float> next;
+  for (int64_t i = 0; i < args.greedy; ++i) {
+    continuation.push_back(most_probable(last));
+    if (i + 1 == args.greedy) break;
+    next = session.forward({&continuation.back(), 1});
+    last = next;
+  }
+
+  if (!args.out.empty()) write_file(args.out, npy({wanted, V}, logits.data()));
+  if (!args.out_ids.empty()) write_file(args.out_ids, nlohmann::json(continuation).dump() + "\n");
+  if (io.json) {
+    nlohmann::json result{{"schema", 1}, {"command", io.command}, {"model", args.model.model}, {"rows", wanted}, {"vocab", V}};
+    if (!args.out.empty()) result["out"] = args.out;
+    if (args.greedy > 0) result["greedy"] = continuation;
+    io.out_json(result);
+  } else if (args.greedy > 0 && args.out_ids.empty()) {
+    io.out(nlohmann::json(continuation).dump() + "\n");
+  }
+  return 0;
+}
+
+}  // namespace kerf

@@ -1,0 +1,102 @@
+// From what was written on the command line to what a session needs.
+#include <fmt/format.h>
+
+#include <charconv>
+
+#include "core/error.h"
+#include "core/text.h"
+#include "experiments/commands.h"
+
+namespace kerf {
+
+void fill_reference(Registry& registry);
+void fill_cpu(Registry& registry);
+
+namespace {
+
+std::vector<std::string> split(std::string_view text, char at) {
+  std::vector<std::string> parts;
+  while (true) {
+    const size_t end = std::min(text.find(at), text.size());
+    parts.emplace_back(text.substr(0, end));
+    if (end == text.size()) return parts;
+    text.remove_prefix(end + 1);
+  }
+}
+
+std::optional<DType> cache_type(const std::string& name, const char* flag) {
+  if (name.empty()) return std::nullopt;
+  const auto t = dtype_named(name);
+  if (t == DType::f32 || t == DType::f16 || t == DType::bf16) return t;
+  throw Error(ErrorKind::usage, fmt::format("no KV cache of type \"{}\"", printable(name)), flag, "this version has f32, f16 and bf16");
+}
+
+}  // namespace
+
+Registry all_kernels() {
+  Registry registry;
+  fill_reference(registry);
+  fill_cpu(registry);
+  return registry;
+}
+
+KernelPolicy kernel_policy(const ModelArgs& args) {
+  KernelPolicy policy{.backends = split(args.backend, ','), .isa = detect_isa()};
+  for (const auto& b : policy.backends)
+    if (b != "cpu" && b != "reference") throw Error(ErrorKind::usage, fmt::format("no backend is called \"{}\"", printable(b)), "--backend", "this build has cpu and reference");
+  if (!args.isa.empty()) {
+    const auto isa = isa_named(args.isa);
+    if (!isa) throw Error(ErrorKind::usage, fmt::format("no instruction set is called \"{}\"", printable(args.isa)), "--isa", "base, avx2, avx512 or vnni");
+    if (*isa > policy.isa) throw Error(ErrorKind::usage, fmt::format("this machine has {}, not {}", name_of(policy.isa), args.isa), "--isa");
+    policy.isa = *isa;
+  }
+  for (const auto& text : args.kernels) {
+    const size_t equals = text.find('=');
+    if (equals == std::string::npos) throw Error(ErrorKind::usage, fmt::format("expected OP=NAME, got \"{}\"", printable(text)), "--kernel");
+    policy.pins.push_back({text.substr(0, equals), text.substr(equals + 1)});
+  }
+  if (args.activations == "f32") policy.activations = {DType::f32};
+  return policy;
+}
+
+SessionOptions session_options(const ModelArgs& args) {
+  SessionOptions o;
+  o.model = args.model;
+  o.file = {.access = args.no_mmap ? gguf::Access::read : gguf::Access::mmap, .strict = args.strict};
+  o.check = args.check;
+  o.context = args.context;
+  o.micro_batch = args.micro_batch;
+  o.k = cache_type(args.ctk, "-ctk");
+  o.v = cache_type(args.ctv, "-ctv");
+  o.threads = args.threads;
+  o.devices = args.devices;
+  o.gpu_layers = args.gpu_layers;
+  if (!args.tensor_split.empty())
+    for (const auto& part : split(args.tensor_split, ',')) {
+      double share = 0;
+      const auto [end, failed] = std::from_chars(part.data(), part.data() + part.size(), share);
+      if (failed != std::errc{} || end != part.data() + part.size()) throw Error(ErrorKind::usage, fmt::format("not a number: \"{}\"", printable(part)), "--tensor-split");
+      o.tensor_split.push_back(share);
+    }
+  for (const auto& text : args.overrides)
+    for (auto& rule : parse_override(text)) o.rules.push_back(std::move(rule));
+  if (!args.rules.empty())
+    for (auto& rule : parse_rules(read_file(args.rules), args.rules)) o.rules.push_back(std::move(rule));
+  if (!args.plan.empty() && (o.gpu_layers || !o.rules.empty()))
+    throw Error(ErrorKind::usage, "--plan already says where everything lives", "-ngl, -ot, --rules", "leave them out");
+  o.plan_file = args.plan;
+  o.policy = kernel_policy(args);
+  return o;
+}
+
+void announce(Session& session, const Io& io) {
+  for (const auto& w : session.warnings()) io.log->warn("warning: {}", w);
+  const Plan& plan = *session.planned(1, 1).plan;
+  std::string line;
+  for (const auto& [id, m] : plan.memory)
+    line += fmt::format("{}{}: {} weights, {} KV {}/{}, {} compute", line.empty() ? "" : "; ", id, human_bytes(m.weights), human_bytes(m.state), name_of(session.k_type()),
+                        name_of(session.v_type()), human_bytes(session.taken(id) > 0 ? session.reserved_arena(id) : m.arena));
+  io.log->info("{}; {} threads, context {}", line, session.threads(), session.context());
+}
+
+}  // namespace kerf

@@ -1,0 +1,230 @@
+// kerf run: a prompt in, text out, token by token.
+#include <fmt/format.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <ctime>
+#include <iostream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/text.h"
+#include "experiments/commands.h"
+#include "experiments/map_guard.h"
+#include "experiments/sampler.h"
+#include "loaders/chat_template.h"
+#include "loaders/tokenizer/tokenizer.h"
+
+namespace kerf {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+struct Stats {
+  int64_t prompt_tokens = 0, reused_tokens = 0, generated = 0;
+  double prompt_seconds = 0, decode_seconds = 0;  // of the generated tokens, the first comes with the prompt
+  int64_t decode_passes = 0, decode_copied = 0;
+};
+
+double rate(int64_t n, double seconds) { return seconds > 0 ? static_cast<double>(n) / seconds : 0; }
+
+int64_t peak_rss() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss * 1024;
+}
+
+std::string today() {
+  const std::time_t now = std::time(nullptr);
+  std::tm local{};
+  localtime_r(&now, &local);
+  char text[32];
+  return {text, std::strftime(text, sizeof text, "%d %b %Y", &local)};
+}
+
+class Generator {
+ public:
+  Generator(const RunArgs& args, Session& session, const Tokenizer& tokenizer, const Io& io) : args_(args), session_(session), tokenizer_(tokenizer), io_(io) {}
+
+  std::vector<int32_t> tokens_of_chat(const nlohmann::json& messages) const {
+    const Vocab& vocab = tokenizer_.vocab();
+    const auto piece = [&](int32_t id) { return id >= 0 ? std::string(vocab.tokens[static_cast<size_t>(id)]) : std::string(); };
+    const ChatTemplate chat(vocab.chat_template);
+    const auto rendered = chat.render(messages, {.add_generation_prompt = true, .bos_token = piece(vocab.bos), .eos_token = piece(vocab.eos), .date = today()});
+    std::vector<Segment> segments;
+    for (const auto& s : rendered) segments.push_back({.text = s.text, .parse_special = !s.from_user});
+    auto ids = tokenizer_.encode(segments, {.add_special = true, .parse_special = true});
+    // A template that writes the begin token itself must not get a second one from the vocabulary's flag.
+    if (ids.size() > 1 && vocab.bos >= 0 && ids[0] == vocab.bos && ids[1] == vocab.bos) ids.erase(ids.begin());
+    return ids;
+  }
+
+  /// Feeds what the cache does not hold yet and generates until the model ends, -n, or the context is full.
+  std::string generate(const std::vector<int32_t>& prompt, bool stream) {
+    size_t common = 0;
+    while (common < cached_.size() && common + 1 < prompt.size() && cached_[common] == prompt[common]) ++common;
+    if (static_cast<int64_t>(prompt.size()) > session_.context())
+      throw Error(ErrorKind::memory, fmt::format("the prompt has {} tokens, the context {}", prompt.size(), session_.context()), "-c", fmt::format("use -c {} or more", prompt.size() + 1));
+    session_.rewind(static_cast<int64_t>(common));
+    stats.prompt_tokens = static_cast<int64_t>(prompt.size() - common);
+    stats.reused_tokens = static_cast<int64_t>(common);
+    cached_ = prompt;
+
+    Sampler sampler(args_.sampler);
+    for (const int32_t id : prompt) sampler.accept(id);
+    StreamDecoder decoder(tokenizer_);
+    std::string text;
+    const auto emit = [&](const std::string& part) {
+      text += part;
+      if (stream) io_.out(part);
+    };
+    auto start = Clock::now();
+    std::vector<float> logits = session_.forward(std::span(prompt).subspan(common));
+    stats.prompt_seconds = seconds_since(start);
+    stopped = "length";
+    start = Clock::now();
+    const int64_t copied = session_.counters().copied_bytes;
+    stats.generated = stats.decode_passes = 0;
+    while (args_.n_predict < 0 || stats.generated < args_.n_predict) {
+      if (interrupted()) {
+        stopped = "interrupted";
+        break;
+      }
+      const int32_t id = sampler.next(logits);
+      ++stats.generated;
+      if (tokenizer_.is_end(id)) {
+        stopped = "end";
+        break;
+      }
+      sampler.accept(id);
+      emit(decoder.feed(id));
+      if (args_.n_predict >= 0 && stats.generated == args_.n_predict) break;
+      if (session_.position() == session_.context()) {
+        stopped = "context";
+        io_.log->warn("warning: the context of {} positions is full; use a larger -c to go on", session_.context());
+        break;
+      }
+      cached_.push_back(id);
+      logits = session_.forward({&id, 1});
+      ++stats.decode_passes;
+    }
+    stats.decode_seconds = seconds_since(start);
+    stats.decode_copied = session_.counters().copied_bytes - copied;
+    emit(decoder.flush());
+    return text;
+  }
+
+  nlohmann::json stats_json() const {
+    const auto& planned = session_.planned(1, 1);
+    nlohmann::json j{{"prompt_tokens", stats.prompt_tokens}, {"reused_tokens", stats.reused_tokens}, {"prompt_tokens_per_second", rate(stats.prompt_tokens, stats.prompt_seconds)},
+                     {"generated_tokens", stats.generated}, {"decode_tokens_per_second", rate(stats.decode_passes, stats.decode_seconds)}, {"threads", session_.threads()},
+                     {"peak_rss_bytes", peak_rss()}, {"boundary_bytes_per_token", planned.plan->boundary_bytes()}};
+    for (const auto& [id, bytes] : bytes_per_pass(*planned.plan, session_.position())) j["bytes_per_token"][id] = bytes;
+    for (const auto* device : session_.devices()) j["device_bytes"][device->id()] = session_.taken(device->id());
+    return j;
+  }
+
+  void print_stats() const {
+    const auto& planned = session_.planned(1, 1);
+    std::string bytes, memory;
+    int64_t touched = 0;
+    for (const auto& [id, n] : bytes_per_pass(*planned.plan, session_.position())) {
+      bytes += fmt::format("{}{} on {}", bytes.empty() ? "" : ", ", human_bytes(n), id);
+      touched += n;
+    }
+    for (const auto* device : session_.devices())
+      if (device->id() != kHost) memory += fmt::format(", {} {}", device->id(), human_bytes(session_.taken(device->id())));
+    const double decode = rate(stats.decode_passes, stats.decode_seconds);
+    fmt::print(stderr, "prompt    {} tokens ({} reused), {:.1f} tokens/s\n", stats.prompt_tokens, stats.reused_tokens, rate(stats.prompt_tokens, stats.prompt_seconds));
+    fmt::print(stderr, "decode    {} tokens, {:.1f} tokens/s, {:.1f} GB/s\n", stats.generated, decode, decode * static_cast<double>(touched) * 1e-9);
+    fmt::print(stderr, "memory    peak {} resident{}\n", human_bytes(peak_rss()), memory);
+    fmt::print(stderr, "per token {} read and written, {} over device boundaries\n", bytes, human_bytes(planned.plan->boundary_bytes()));
+    fmt::print(stderr, "threads   {}; stopped by {}\n", session_.threads(), stopped);
+  }
+
+  Stats stats{};
+  std::string stopped{};
+
+ private:
+  const RunArgs& args_;
+  Session& session_;
+  const Tokenizer& tokenizer_;
+  const Io& io_;
+  std::vector<int32_t> cached_;  // tokens whose keys and values the cache holds
+};
+
+std::string prompt_text(const RunArgs& args) {
+  if (!args.file.empty()) return read_file(args.file);
+  if (args.prompt == "-") return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
+  return args.prompt;
+}
+
+int chat(Generator& generator, const RunArgs& args, const Io& io) {
+  nlohmann::json messages = nlohmann::json::array();
+  if (!args.system.empty()) messages.push_back({{"role", "system"}, {"content", args.system}});
+  const bool terminal = isatty(STDIN_FILENO);
+  if (terminal) fmt::print(stderr, "Type a message; /bye or the end of input ends the chat.\n");
+  std::string line = prompt_text(args);
+  while (!interrupted()) {
+    if (line.empty()) {
+      if (terminal) fmt::print(stderr, "> ");
+      if (!std::getline(std::cin, line) || line == "/bye") break;
+      if (line.empty()) continue;
+    }
+    messages.push_back({{"role", "user"}, {"content", line}});
+    const std::string answer = generator.generate(generator.tokens_of_chat(messages), !io.json);
+    messages.push_back({{"role", "assistant"}, {"content", answer}});
+    if (!io.json) io.out("\n");
+    if (args.stats) generator.print_stats();
+    line.clear();
+  }
+  if (io.json) io.out_json(nlohmann::json{{"schema", 1}, {"messages", messages}});
+  return interrupted() ? static_cast<int>(ErrorKind::interrupted) : 0;
+}
+
+}  // namespace
+
+int run_command(const RunArgs& args, const Io& io) {
+  if (!args.prompt.empty() && !args.file.empty()) throw Error(ErrorKind::usage, "both -p and -f give a prompt", "kerf run", "leave one out");
+  if (args.prompt.empty() && args.file.empty() && !args.interactive) throw Error(ErrorKind::usage, "there is no prompt", "kerf run", "give -p TEXT, -f FILE or -i");
+  if (args.raw && args.interactive) throw Error(ErrorKind::usage, "a chat needs the chat template", "--raw with -i", "leave one out");
+  if (args.raw && !args.system.empty()) throw Error(ErrorKind::usage, "a system message needs the chat template", "--raw with --system", "leave one out");
+  const Registry registry = all_kernels();
+  Session session(session_options(args.model), registry, progress_bar("loading"));
+  announce(session, io);
+  const auto mappings = session.file().mappings();
+  const MapGuard guard(mappings);
+  session.after_step([&] { guard.check(); });
+  Vocab vocab = read_vocab(session.file());
+  for (const auto& w : vocab.warnings) io.log->warn("warning: {}", w);
+  const Tokenizer tokenizer(std::move(vocab));
+  const bool templated = !args.raw && !tokenizer.vocab().chat_template.empty();
+  if (!args.raw && !templated) {
+    if (args.interactive || !args.system.empty()) throw Error(ErrorKind::bad_file, "the file has no chat template", args.model.model, "use --raw without -i and --system");
+    io.log->info("the file has no chat template: the prompt is continued as it is");
+  }
+
+  Generator generator(args, session, tokenizer, io);
+  if (args.interactive) return chat(generator, args, io);
+  const std::string prompt = prompt_text(args);
+  std::vector<int32_t> ids;
+  if (templated) {
+    nlohmann::json messages = nlohmann::json::array();
+    if (!args.system.empty()) messages.push_back({{"role", "system"}, {"content", args.system}});
+    messages.push_back({{"role", "user"}, {"content", prompt}});
+    ids = generator.tokens_of_chat(messages);
+  } else {
+    ids = tokenizer.encode(prompt, {.add_special = true, .parse_special = true});
+  }
+  if (ids.empty()) throw Error(ErrorKind::usage, "the prompt has no tokens", "-p");
+  const std::string text = generator.generate(ids, !io.json);
+  if (io.json) io.out_json(nlohmann::json{{"schema", 1}, {"text", valid_utf8(text)}, {"stopped_by", generator.stopped}, {"stats", generator.stats_json()}});
+  else io.out("\n");
+  if (args.stats) generator.print_stats();
+  return interrupted() ? static_cast<int>(ErrorKind::interrupted) : 0;
+}
+
+}  // namespace kerf

@@ -1,0 +1,204 @@
+#include "experiments/session.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <fstream>
+#include <numeric>
+
+#include "core/error.h"
+#include "core/text.h"
+#include "experiments/io.h"
+#include "loaders/weights.h"
+
+namespace kerf {
+namespace {
+
+constexpr int64_t kDefaultContext = 4096;  // long enough for a conversation; the KV of 128 Ki positions would not fit most machines
+
+/// MemAvailable of /proc/meminfo in bytes; nothing if the system does not say.
+std::optional<int64_t> available_memory() {
+  std::ifstream info("/proc/meminfo");
+  std::string key, unit;
+  for (int64_t kib = 0; info >> key >> kib >> unit;)
+    if (key == "MemAvailable:") return kib * 1024;
+  return std::nullopt;
+}
+
+}  // namespace
+
+Session::Session(SessionOptions options, const Registry& registry, const Progress& progress)
+    : options_(std::move(options)),
+      registry_(registry),
+      pool_(options_.threads > 0 ? options_.threads : usable_cores()),
+      file_(gguf::File::open(options_.model, options_.file)) {
+  model_ = load_model(file_, warnings_, options_.file.strict);
+  if (options_.check) {
+    const auto bad = scan_values(file_);
+    if (!bad.empty()) throw Error(ErrorKind::bad_file, fmt::format("{} tensors hold values that are not finite", bad.size()), bad.front(), bad.size() > 1 ? "and in others" : "");
+  }
+  warnings_.insert(warnings_.end(), file_.warnings().begin(), file_.warnings().end());
+  const HParams& h = model_->hparams();
+  context_ = options_.context.value_or(std::min(h.n_ctx_train, kDefaultContext));
+  if (context_ == 0) context_ = h.n_ctx_train;
+  if (context_ > h.n_ctx_train && h.n_ctx_train > 0)
+    warnings_.push_back(fmt::format("-c {} is longer than the {} positions the model was trained for", context_, h.n_ctx_train));
+  const bool reference = options_.policy.backends.front() == "reference";
+  k_ = options_.k.value_or(reference ? DType::f32 : DType::f16);
+  v_ = options_.v.value_or(reference ? DType::f32 : DType::f16);
+  options_.micro_batch = std::min(options_.micro_batch, context_);
+  options_.max_outputs = std::clamp<int64_t>(options_.max_outputs, 1, options_.micro_batch);
+
+  for (const auto& text : options_.devices) {
+    auto device = make_device(text);
+    for (const auto& other : devices_)
+      if (other->id() == device->id()) throw Error(ErrorKind::usage, fmt::format("{} is given twice", device->id()), "--device");
+    devices_.push_back(std::move(device));
+  }
+  const auto host = std::find_if(devices_.begin(), devices_.end(), [](const auto& d) { return d->id() == kHost; });
+  if (host == devices_.end()) devices_.insert(devices_.begin(), host_device());
+  else std::rotate(devices_.begin(), host, host + 1);
+
+  const Graph graph = model_->graph({.tokens = 1, .outputs = 1, .context = context_, .k = k_, .v = v_});
+  if (!options_.plan_file.empty()) {
+    plan_file_ = parse_plan_file(read_file(options_.plan_file), options_.plan_file);
+    placement_ = plan_file_->placement;
+    for (const auto& home : placement_.homes)
+      if (std::none_of(devices_.begin(), devices_.end(), [&](const auto& d) { return d->id() == home.device; }))
+        throw Error(ErrorKind::usage, fmt::format("the plan places {} on {}, which this run has not", home.name, home.device), options_.plan_file, "add --device " + home.device + "=SIZE");
+    const int64_t planned_for = plan_file_->sections.front().shape.context;
+    if (planned_for != context_)
+      throw Error(ErrorKind::usage, fmt::format("the plan was made for a context of {}, this run has {}", planned_for, context_), options_.plan_file, fmt::format("use -c {}", planned_for));
+  } else {
+    std::vector<DeviceId> ids, accelerators;
+    for (const auto& d : devices_) {
+      ids.push_back(d->id());
+      if (d->id() != kHost) accelerators.push_back(d->id());
+    }
+    std::vector<Rule> rules = options_.rules;
+    for (auto& rule : layer_rules(h.n_layer, options_.gpu_layers.value_or(0), accelerators, options_.tensor_split)) rules.push_back(std::move(rule));
+    placement_ = place(graph, rules, ids);
+  }
+
+  // Shapes that every run may need decide the memory: the largest micro-batch and one token.
+  const Plan& large = *planned(options_.micro_batch, options_.max_outputs).plan;
+  const Plan& small = *planned(1, 1).plan;
+  std::vector<const Device*> devices = this->devices();
+  check_fits({&large, &small}, devices);
+  for (const Plan* plan : {&large, &small})
+    for (const auto& [id, memory] : plan->memory) reserved_[id] = std::max(reserved_[id], memory.arena);
+  if (options_.plan_only) return;
+
+  check_host_memory();
+  std::vector<Device*> owned;
+  for (const auto& d : devices_) owned.push_back(d.get());
+  storage_ = std::make_unique<Storage>(
+      owned, graph, placement_, [this](const std::string& name) { return file_.data(*file_.tensor(name)); }, progress);
+  storage_->reserve(large);
+  storage_->reserve(small);
+  tokens_.resize(static_cast<size_t>(options_.micro_batch));
+  positions_.resize(tokens_.size());
+  output_rows_.resize(tokens_.size());
+}
+
+Session::~Session() {
+  programs_.clear();
+  storage_.reset();  // buffers go before the devices they came from
+}
+
+std::vector<const Device*> Session::devices() const {
+  std::vector<const Device*> all;
+  for (const auto& d : devices_) all.push_back(d.get());
+  return all;
+}
+
+void Session::check_host_memory() const {
+  int64_t memory = reserved_arena(kHost);
+  for (const auto& home : placement_.homes)
+    if (home.kind == Kind::state && home.device == kHost) memory += device_aligned(home.desc.bytes());
+  const auto available = available_memory();
+  if (!available || memory <= *available) return;
+  const int64_t per_position = [&] {
+    int64_t bytes = 0;
+    for (const auto& home : placement_.homes)
+      if (home.kind == Kind::state && home.device == kHost) bytes += home.desc.bytes();
+    return std::max<int64_t>(1, bytes / std::max<int64_t>(1, context_));
+  }();
+  const int64_t longest = std::max<int64_t>(0, context_ - (memory - *available + per_position - 1) / per_position);
+  throw Error(ErrorKind::memory, fmt::format("a context of {} needs {} of memory, {} are free", context_, human_bytes(memory), human_bytes(*available)), kHost,
+              fmt::format("use -c {} or less, or a smaller -ub", longest));
+}
+
+const Session::Planned& Session::planned(int64_t tokens, int64_t outputs) {
+  const Key key{tokens, outputs};
+  const auto known = plans_.find(key);
+  if (known != plans_.end()) return known->second;
+  auto graph = std::make_shared<const Graph>(model_->graph({.tokens = tokens, .outputs = outputs, .context = context_, .k = k_, .v = v_}));
+  const PlanShape shape{.tokens = tokens, .outputs = outputs, .context = context_};
+  std::shared_ptr<const Plan> plan;
+  if (plan_file_) {
+    for (const auto& section : plan_file_->sections)
+      if (section.shape == shape) plan = std::make_shared<const Plan>(plan_from_section(*plan_file_, section, *graph, registry_, options_.policy));
+  }
+  if (!plan) plan = std::make_shared<const Plan>(make_plan(*graph, placement_, shape, registry_, options_.policy));
+  return plans_.emplace(key, Planned{std::move(graph), std::move(plan)}).first->second;
+}
+
+Program& Session::program(int64_t tokens, int64_t outputs) {
+  const Key key{tokens, outputs};
+  const auto known = programs_.find(key);
+  if (known != programs_.end()) return known->second;
+  const Planned& p = planned(tokens, outputs);
+  const std::map<std::string, std::byte*> inputs{{std::string(inputs::kTokens), reinterpret_cast<std::byte*>(tokens_.data())},
+                                                 {std::string(inputs::kPositions), reinterpret_cast<std::byte*>(positions_.data())},
+                                                 {std::string(inputs::kOutputRows), reinterpret_cast<std::byte*>(output_rows_.data())}};
+  return programs_.emplace(key, Program(p.graph, p.plan, registry_, *storage_, inputs)).first->second;
+}
+
+int64_t Session::reserved_arena(const DeviceId& id) const {
+  const auto it = reserved_.find(id);
+  return it == reserved_.end() ? 0 : it->second;
+}
+
+bool Session::fits_reserved(const Plan& plan) const {
+  return std::all_of(plan.memory.begin(), plan.memory.end(), [&](const auto& m) { return m.second.arena <= reserved_arena(m.first); });
+}
+
+void Session::forward(std::span<const int32_t> tokens, int64_t outputs, const std::function<void(int64_t, std::span<const float>)>& take) {
+  const auto n = static_cast<int64_t>(tokens.size());
+  if (position_ + n > context_)
+    throw Error(ErrorKind::memory, fmt::format("{} tokens do not fit into the context of {}{}", n, context_, position_ ? fmt::format(" after {} positions", position_) : ""), "context",
+                fmt::format("use -c {} or more", position_ + n));
+  for (size_t i = 0; i < tokens.size(); ++i)
+    if (tokens[i] < 0 || tokens[i] >= n_vocab())
+      throw Error(ErrorKind::usage, fmt::format("token {} is {}, the vocabulary has 0..{}", i, tokens[i], n_vocab() - 1), "tokens");
+  const int64_t first_output = n - outputs;
+  for (int64_t done = 0; done < n;) {
+    int64_t T = std::min(n - done, options_.micro_batch);
+    const auto wanted = [&](int64_t t) { return std::clamp<int64_t>(done + t - std::max(first_output, done), 0, options_.max_outputs); };
+    // A last, partial micro-batch may lay out its arena worse than the full one; memory is what was promised, so it is
+    // cut in half then (one token always fits).
+    while (T > 1 && (wanted(T) < done + T - std::max(first_output, done) || !fits_reserved(*planned(T, std::max<int64_t>(1, wanted(T))).plan))) T = (T + 1) / 2;
+    const int64_t rows = wanted(T);
+    const int64_t planned_rows = std::max<int64_t>(1, rows);
+    std::copy_n(tokens.begin() + done, T, tokens_.begin());
+    std::iota(positions_.begin(), positions_.begin() + T, static_cast<int32_t>(position_));
+    std::iota(output_rows_.begin(), output_rows_.begin() + planned_rows, static_cast<int32_t>(T - planned_rows));
+    Program& p = program(T, planned_rows);
+    p.run(pool_, counters_, observers_, after_step_);
+    position_ += T;
+    done += T;
+    if (rows > 0) {
+      const TensorView logits = p.outputs()[0];
+      take(done - rows - first_output, {logits.as<float>(), static_cast<size_t>(logits.desc.size())});
+    }
+  }
+}
+
+std::vector<float> Session::forward(std::span<const int32_t> tokens) {
+  std::vector<float> logits;
+  forward(tokens, 1, [&](int64_t, std::span<const float> rows) { logits.assign(rows.begin(), rows.end()); });
+  return logits;
+}
+
+}  // namespace kerf
