@@ -69,11 +69,11 @@ typename L::V exp_nonpositive(typename L::V x) {
 template <Lanes L, int Rows, int Vecs, class B, class Sink>
 void block(const float* const* a, const B* b, int64_t stride, int64_t begin, int64_t end, Sink&& sink) {
   using V = typename L::V;
-  std::array<std::array<V, Vecs>, Rows> acc;
+  V acc[Rows][Vecs];  // C arrays: GCC warns of std::array<__m256>
   for (auto& row : acc)
     for (auto& v : row) v = L::all(0.f);
   for (int64_t i = begin; i < end; ++i) {
-    std::array<V, Vecs> columns;
+    V columns[Vecs];
     for (int j = 0; j < Vecs; ++j) columns[j] = L::load(b + i * stride + j * L::width);
     for (int r = 0; r < Rows; ++r) {
       const V factor = L::all(a[r][i]);
@@ -147,9 +147,9 @@ void transpose_keys(const Cache<T>& cache, int64_t begin, int64_t n, float* kt) 
   for (int64_t s0 = 0; s0 < kBlock; s0 += W) {
     int64_t d = 0;
     for (; d + W <= cache.hd; d += W) {
-      std::array<typename L::V, W> rows;
+      typename L::V rows[W];
       for (int64_t i = 0; i < W; ++i) rows[i] = s0 + i < n ? L::load(cache.k + (begin + s0 + i) * cache.hd + d) : L::all(0.f);
-      L::transpose(rows.data());
+      L::transpose(rows);
       for (int64_t i = 0; i < W; ++i) L::store(kt + (d + i) * kBlock + s0, rows[i]);
     }
     for (; d < cache.hd; ++d)
@@ -176,12 +176,12 @@ template <Lanes L>
 State<float> soften(float* scores, Range mine) {
   constexpr float kMasked = -std::numeric_limits<float>::infinity();
   if (mine.begin >= mine.end) {
-    std::fill(scores, scores + kChunk, 0.f);
+    for (int64_t s = 0; s < kChunk; ++s) scores[s] = 0;
     return {};
   }
-  std::fill(scores, scores + mine.begin, kMasked);
-  std::fill(scores + mine.end, scores + kChunk, kMasked);
-  const int64_t first = mine.begin / L::width * L::width;
+  const int64_t first = mine.begin / L::width * L::width, last = std::min(kChunk, (mine.end + L::width - 1) / L::width * L::width);
+  for (int64_t s = first; s < mine.begin; ++s) scores[s] = kMasked;
+  for (int64_t s = mine.end; s < last; ++s) scores[s] = kMasked;
   std::array<float, L::width> lanes;
   auto largest = L::all(kMasked);
   for (int64_t s = first; s < mine.end; s += L::width) largest = L::max(largest, L::load(scores + s));
@@ -212,10 +212,12 @@ void attend_chunk(const Tile& tile, const Cache<T>& cache, Range chunk, float* c
     const int rows = std::min(L::max_rows, tile.rows - r0);
     std::array<const float*, L::max_rows> p{};
     std::array<Merged<float>, L::max_rows> merged{};
+    std::array<bool, L::max_rows> first{};  // nothing in out yet (a weight that underflowed to 0 is not that: NaN must stay)
     for (int r = 0; r < rows; ++r) {
       float* scores = work.scores.data() + (r0 + r) * kChunk;
       const Range mine{std::max(tile.keys[r0 + r].begin, chunk.begin) - chunk.begin, std::min(tile.keys[r0 + r].end, chunk.end) - chunk.begin};
       p[r] = scores;
+      first[r] = state[r0 + r].empty();
       merged[r] = merge(state[r0 + r], soften<L>(scores, mine));
       state[r0 + r] = merged[r].state;
     }
@@ -226,12 +228,12 @@ void attend_chunk(const Tile& tile, const Cache<T>& cache, Range chunk, float* c
         [&](int r, int64_t c, auto v) {
           float* o = out[r0 + r] + c;
           const auto fresh = L::mul(v, L::all(merged[r].b));
-          L::store(o, merged[r].a == 0 ? fresh : L::fma(L::load(static_cast<const float*>(o)), L::all(merged[r].a), fresh));
+          L::store(o, first[r] ? fresh : L::fma(L::load(static_cast<const float*>(o)), L::all(merged[r].a), fresh));
         },
         [&](int r, int64_t c, float v) {
           float& o = out[r0 + r][c];
           const float fresh = v * merged[r].b;
-          o = merged[r].a == 0 ? fresh : std::fma(o, merged[r].a, fresh);
+          o = first[r] ? fresh : std::fma(o, merged[r].a, fresh);
         });
   }
 }

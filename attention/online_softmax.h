@@ -19,6 +19,7 @@ template <class T>
 struct State {
   T max = -std::numeric_limits<T>::infinity();
   T sum = 0;
+  bool empty() const { return max == -std::numeric_limits<T>::infinity() && sum == 0; }
 };
 
 /// exp(from - to), the factor for a sum taken against `from` when the maximum is `to` (from <= to). Two empty sets have

@@ -1,0 +1,69 @@
+// attention, rung 3: the tiles of rung 2 with 16 lanes and 8 rows x 2 vectors in registers: twice the lanes, and a key
+// vector is used for 8 rows per load instead of 4.
+#include <immintrin.h>
+
+#include "backends/cpu/attention_tiled.h"
+#include "backends/cpu/simd_rung.h"
+
+namespace kerf::cpu {
+namespace {
+
+struct Avx512 {
+  using V = __m512;
+  static constexpr int64_t width = 16;
+  static constexpr int max_rows = 8;
+  static V load(const float* p) { return _mm512_loadu_ps(p); }
+  static V load(const uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+  static void store(float* p, V v) { _mm512_storeu_ps(p, v); }
+  static V all(float x) { return _mm512_set1_ps(x); }
+  static V add(V a, V b) { return _mm512_add_ps(a, b); }
+  static V mul(V a, V b) { return _mm512_mul_ps(a, b); }
+  static V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+  static V max(V a, V b) { return _mm512_max_ps(a, b); }
+  static V round(V v) { return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  static V zero_below(V x, V limit, V y) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, limit, _CMP_NLT_UQ), y); }
+  static V times_pow2(V v, V n) { return _mm512_scalef_ps(v, n); }
+  /// 16 x 16: within the four 128-bit quarters first, then the quarters among each other, twice.
+  static void transpose(V* r) {
+    V t[16];
+    for (int i = 0; i < 16; i += 2) {
+      t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+      t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4)
+      for (int j = 0; j < 2; ++j) {
+        r[i + 2 * j] = _mm512_shuffle_ps(t[i + j], t[i + 2 + j], _MM_SHUFFLE(1, 0, 1, 0));
+        r[i + 2 * j + 1] = _mm512_shuffle_ps(t[i + j], t[i + 2 + j], _MM_SHUFFLE(3, 2, 3, 2));
+      }
+    for (int i = 0; i < 4; ++i) {
+      t[i] = _mm512_shuffle_f32x4(r[i], r[i + 4], _MM_SHUFFLE(2, 0, 2, 0));
+      t[i + 4] = _mm512_shuffle_f32x4(r[i], r[i + 4], _MM_SHUFFLE(3, 1, 3, 1));
+      t[i + 8] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], _MM_SHUFFLE(2, 0, 2, 0));
+      t[i + 12] = _mm512_shuffle_f32x4(r[i + 8], r[i + 12], _MM_SHUFFLE(3, 1, 3, 1));
+    }
+    for (int i = 0; i < 4; ++i) {
+      r[i] = _mm512_shuffle_f32x4(t[i], t[i + 8], _MM_SHUFFLE(2, 0, 2, 0));
+      r[i + 8] = _mm512_shuffle_f32x4(t[i], t[i + 8], _MM_SHUFFLE(3, 1, 3, 1));
+      r[i + 4] = _mm512_shuffle_f32x4(t[i + 4], t[i + 12], _MM_SHUFFLE(2, 0, 2, 0));
+      r[i + 12] = _mm512_shuffle_f32x4(t[i + 4], t[i + 12], _MM_SHUFFLE(3, 1, 3, 1));
+    }
+  }
+};
+static_assert(attention::Lanes<Avx512>);
+
+}  // namespace
+
+void attention_3_tiled_avx512(Registry::Adder registry);
+void attention_3_tiled_avx512(Registry::Adder registry) {
+  add_rung(registry, {.op = Attention::name,
+                     .variant = "3_tiled.avx512",
+                     .improves = "2_tiled.avx2",
+                     .note = "16 lanes instead of 8, 8 rows instead of 4 for each loaded key vector",
+                     .preference = 3,
+                     .isa = Isa::avx512,
+                     .accepts = attention_accepts,
+                     .run = run_tiled_attention<Avx512>,
+                     .scratch_bytes = attention_scratch});
+}
+
+}  // namespace kerf::cpu

@@ -1,0 +1,371 @@
+#include "experiments/kernel_check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+
+#include "attention/reference.h"
+#include "attention/spec.h"
+#include "core/cost.h"
+#include "core/error.h"
+#include "quant/formats.h"
+
+namespace kerf {
+void fill_reference(Registry& registry);
+
+namespace {
+
+constexpr double kUlp = 0x1p-24;
+constexpr size_t kGuard = 256;
+
+/// A tensor's bytes with guards before and behind; the tensor starts on 32 bytes but not on 64.
+class Guarded {
+ public:
+  Guarded(size_t size, std::byte pattern, size_t alignment = 32) : size_(size), pattern_(pattern), memory_(size + 2 * kGuard + 128, pattern) {
+    const auto start = reinterpret_cast<uintptr_t>(memory_.data()) + kGuard;
+    offset_ = kGuard + (64 - start % 64) % 64 + alignment % 64;
+  }
+  std::byte* data() { return memory_.data() + offset_; }
+  size_t size() const { return size_; }
+  void assign(const std::vector<std::byte>& bytes) { std::copy(bytes.begin(), bytes.end(), data()); }
+  bool equals(const std::vector<std::byte>& bytes) { return std::equal(bytes.begin(), bytes.end(), data()); }
+  bool intact() const {
+    const auto clean = [&](size_t from, size_t to) { return std::all_of(memory_.begin() + from, memory_.begin() + to, [&](std::byte b) { return b == pattern_; }); };
+    return clean(0, offset_) && clean(offset_ + size_, memory_.size());
+  }
+
+ private:
+  size_t size_, offset_;
+  std::byte pattern_;
+  std::vector<std::byte> memory_;
+};
+
+/// NaN in every float format and -1 as an index; then small positive numbers. A result that reads either shows it.
+constexpr std::byte kPatterns[] = {std::byte{0xFF}, std::byte{0x35}};
+
+struct Attempt {
+  std::string failure;
+  std::vector<std::byte> out;
+};
+
+/// One run of a kernel on fresh copies of everything.
+Attempt attempt(const Kernel& kernel, const Problem& p, const KernelInputs& inputs, ThreadPool& pool, std::byte pattern) {
+  const bool in_place = std::holds_alternative<KvWrite>(p.op);  // the output is the first input's memory
+  auto bytes = inputs.bytes;
+  for (const auto& hole : inputs.holes) std::fill_n(bytes[hole.input].begin() + hole.offset, hole.size, pattern);
+  std::vector<Guarded> in;
+  in.reserve(bytes.size());
+  std::vector<TensorView> views;
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    in.emplace_back(bytes[i].size(), pattern).assign(bytes[i]);
+    views.push_back({p.in[i], in[i].data()});
+  }
+  Guarded out(static_cast<size_t>(p.out[0].bytes()), pattern), scratch(kernel.scratch(p), pattern, 64);
+  const TensorView result{p.out[0], in_place ? in[0].data() : out.data()};
+  try {
+    kernel.run(p, {views, {&result, 1}, {scratch.data(), scratch.size()}, pool});
+  } catch (const std::exception& e) {
+    return {fmt::format("threw: {}", e.what()), {}};
+  }
+  for (size_t i = 0; i < in.size(); ++i) {
+    if (!in[i].intact()) return {fmt::format("wrote outside of input {}", i), {}};
+    if (!(in_place && i == 0) && !in[i].equals(bytes[i])) return {fmt::format("changed input {}", i), {}};
+  }
+  if (!out.intact()) return {"wrote outside of the output", {}};
+  if (!scratch.intact()) return {"wrote outside of its scratch", {}};
+  const auto* first = static_cast<const std::byte*>(result.data);
+  return {{}, std::vector<std::byte>(first, first + p.out[0].bytes())};
+}
+
+std::vector<float> decoded(const TensorDesc& d, const std::vector<std::byte>& bytes) {
+  std::vector<float> values(static_cast<size_t>(d.size()));
+  for (int64_t r = 0; r < d.rows(); ++r) quant::decode_row(d.dtype, bytes.data() + r * d.row_bytes(), d.cols(), values.data() + r * d.cols());
+  return values;
+}
+
+/// Allowed error of every output element, and the yardstick its ulps are counted in. Empty: bits must be equal.
+struct Gate {
+  std::vector<double> allowed, yardstick;
+};
+
+/// One overload per op. The constants: 4 sqrt(n) roundings for n accumulated terms (a random walk of n roundings ends
+/// within sqrt(n)/2 of them; the worst of 10^6 elements is 5 deviations away), and a few for functions like exp.
+struct MakeGate {
+  const Problem& p;
+  const KernelInputs& in;
+  const std::vector<float>& want;
+  DataKind kind;
+  const Registry& reference;
+  ThreadPool& pool;
+
+  template <class F>  // F(i) -> {yardstick, allowed error in ulps of it, allowed absolute error}
+  Gate each(F&& f) const {
+    Gate g;
+    for (size_t i = 0; i < want.size(); ++i) {
+      const auto [yardstick, ulps, absolute] = f(i);
+      g.yardstick.push_back(yardstick);
+      g.allowed.push_back(yardstick * ulps * kUlp + absolute);
+    }
+    return g;
+  }
+  struct Row { double yardstick, ulps, absolute; };
+
+  Gate operator()(const Rows&) const { return {}; }
+  Gate operator()(const Add&) const { return {}; }
+  Gate operator()(const KvWrite&) const { return {}; }
+  Gate operator()(const Convert&) const { return {}; }
+
+  /// Yardstick sum_k |x w|: the reference once more on absolute values (Higham 2002, 3.1).
+  Gate operator()(const MatMul&) const {
+    if (kind == DataKind::exact) return {};
+    Problem absolute = p;
+    KernelInputs positive;
+    for (size_t i = 0; i < 2; ++i) {
+      absolute.in[i].dtype = DType::f32;
+      auto values = decoded(p.in[i], in.bytes[i]);
+      for (float& v : values) v = std::fabs(v);
+      positive.bytes.emplace_back(values.size() * 4);
+      std::memcpy(positive.bytes[i].data(), values.data(), values.size() * 4);
+    }
+    const auto sums = decoded(p.out[0], attempt(*reference.find("reference/matmul"), absolute, positive, pool, kPatterns[0]).out);
+    const auto K = static_cast<double>(p.in[1].cols());
+    return each([&](size_t i) { return Row{sums[i], 4 * std::sqrt(K) + 1, K * 0x1p-149}; });
+  }
+  Gate operator()(const RmsNorm&) const {
+    const double ulps = 8 + std::sqrt(static_cast<double>(p.in[1].cols()));
+    return each([&](size_t i) { return Row{std::fabs(want[i]), ulps, 0x1p-140}; });
+  }
+  Gate operator()(const RopeTable& r) const {
+    return each([&](size_t) { return Row{std::fabs(double(r.magnitude)), 2, 0}; });
+  }
+  Gate operator()(const Rope& r) const {
+    const auto x = decoded(p.in[0], in.bytes[0]);
+    const int64_t dims = p.in[1].cols(), half = dims / 2;
+    return each([&](size_t i) {
+      const auto d = static_cast<int64_t>(i) % r.head_dim;
+      if (d >= dims) return Row{std::fabs(double(x[i])), 0, 0};
+      const int64_t partner = r.pairing == RopePairing::norm ? d ^ 1 : d < half ? d + half : d - half;
+      return Row{std::fabs(double(x[i])) + std::fabs(double(x[i + static_cast<size_t>(partner - d)])), kind == DataKind::exact ? 0. : 2., 0x1p-148};
+    });
+  }
+  Gate operator()(const SwiGlu&) const {  // exp overflows in f32 where silu is 0 to 30 digits: the absolute part
+    const auto up = decoded(p.in[1], in.bytes[1]);
+    return each([&](size_t i) { return Row{std::fabs(want[i]), 16, 0x1p-100 * (1 + std::fabs(double(up[i])))}; });
+  }
+  Gate operator()(const Attention& a) const {
+    const auto q = decoded(p.in[0], in.bytes[0]), k = decoded(p.in[1], in.bytes[1]), v = decoded(p.in[2], in.bytes[2]);
+    const int64_t n_kv = p.in[1].shape[1], n_ctx = p.in[1].shape[2], hd = p.in[1].shape[3];
+    const auto doubles = [hd](const std::vector<float>& from, int64_t first, int64_t rows) {
+      return std::vector<double>(from.begin() + first * hd, from.begin() + (first + rows) * hd);
+    };
+    Gate g;
+    std::vector<double> bound(static_cast<size_t>(hd));
+    for (int64_t row = 0; row < p.in[0].rows() * a.n_head; ++row) {
+      int32_t position = 0;
+      std::memcpy(&position, in.bytes[3].data() + 4 * (row / a.n_head), 4);
+      const auto keys = attention::visible_keys(position, a.window);
+      const int64_t first = attention::kv_head(row % a.n_head, a.n_head, n_kv) * n_ctx + keys.begin, n = keys.end - keys.begin;
+      const auto values = doubles(v, first, n);
+      attention::condition(doubles(q, row, 1), doubles(k, first, n), values, a.scale, bound);
+      double largest = 0;  // exp may flush weights below 2^-126 of the largest to 0
+      for (const double x : values) largest = std::max(largest, std::fabs(x));
+      for (const double b : bound) {
+        g.yardstick.push_back(b);
+        g.allowed.push_back(b * kUlp * (4 * std::sqrt(static_cast<double>(hd + n)) + 8) + largest * static_cast<double>(n) * 0x1p-125);
+      }
+    }
+    return g;
+  }
+};
+
+std::string element(const TensorDesc& d, size_t i) {
+  return fmt::format("[{}, {}]", static_cast<int64_t>(i) / d.cols(), static_cast<int64_t>(i) % d.cols());
+}
+
+/// Compares with the truth; fills worst, worst_ulp, cosine and failure.
+void compare(CheckResult& r, const TensorDesc& d, const std::vector<std::byte>& got_bytes, const std::vector<std::byte>& want_bytes,
+             const std::vector<float>& want, const Gate& gate) {
+  if (gate.allowed.empty() && got_bytes == want_bytes) return;
+  if (info(d.dtype).block_values > 1) {
+    const auto at = std::mismatch(got_bytes.begin(), got_bytes.end(), want_bytes.begin()).first - got_bytes.begin();
+    r.failure = fmt::format("byte {} of row {} differs", at % d.row_bytes(), at / d.row_bytes());
+    // A NaN has many encodings; the format's scales may hold any of them.
+    if (decoded(d, got_bytes).size() == want.size()) {
+      const auto got = decoded(d, got_bytes);
+      const bool same = std::equal(got.begin(), got.end(), want.begin(), [](float a, float b) { return a == b || (std::isnan(a) && std::isnan(b)); });
+      if (same && std::any_of(want.begin(), want.end(), [](float x) { return std::isnan(x); })) r.failure.clear();
+    }
+    return;
+  }
+  const auto got = decoded(d, got_bytes);
+  double dot = 0, gg = 0, ww = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    const double g = got[i], w = want[i];
+    if (gate.allowed.empty()) {
+      if (g == w || (std::isnan(g) && std::isnan(w))) continue;
+      r.worst = std::numeric_limits<double>::infinity();
+      r.failure = fmt::format("element {} is {:.9g}, must be exactly {:.9g}", element(d, i), g, w);
+      return;
+    }
+    if (!std::isfinite(g) || !std::isfinite(w)) {  // which of NaN and infinity depends on the order of sums
+      if (std::isfinite(g) == std::isfinite(w)) continue;
+      r.failure = fmt::format("element {} is {:.9g}, must be {:.9g}", element(d, i), g, w);
+      return;
+    }
+    dot += g * w, gg += g * g, ww += w * w;
+    const double error = std::fabs(g - w);
+    if (error == 0) continue;
+    r.worst = std::max(r.worst, error / gate.allowed[i]);
+    if (gate.yardstick[i] > 0x1p-100) r.worst_ulp = std::max(r.worst_ulp, error / (kUlp * gate.yardstick[i]));
+    if (!(error <= gate.allowed[i]) && r.failure.empty())
+      r.failure = fmt::format("element {} is {:.9g}, must be {:.9g} within {:.3g}: off by {:.3g} = {:.1f} ulp of {:.3g}", element(d, i), g, w, gate.allowed[i], error,
+                              error / (kUlp * gate.yardstick[i]), gate.yardstick[i]);
+  }
+  if (gg > 0 && ww > 0) r.cosine = dot / std::sqrt(gg * ww);
+  if (r.failure.empty() && r.data == DataKind::normal && got.size() >= 16 && r.cosine < 1 - 1e-9)
+    r.failure = fmt::format("cosine with the reference is 1 - {:.3g}", 1 - r.cosine);
+}
+
+bool selected(const KernelCase& c, std::optional<DType> dtype) {
+  const auto has = [&](const TensorDesc& d) { return d.dtype == *dtype; };
+  return !dtype || std::any_of(c.problem.in.begin(), c.problem.in.end(), has) || (c.problem.op.index() == Op(Convert{}).index() && has(c.problem.out[0]));
+}
+
+}  // namespace
+
+struct KernelChecker::Truth {
+  KernelCase c{};
+  uint64_t seed = 0;
+  KernelInputs inputs{};
+  std::vector<std::byte> bytes{};
+  std::vector<float> values{};
+  Gate gate{};
+};
+
+KernelChecker::KernelChecker() {
+  fill_reference(reference_);
+  const int threads[] = {1, 2, 3, 8};
+  for (size_t i = 0; i < pools_.size(); ++i) pools_[i] = std::make_unique<ThreadPool>(threads[i]);
+}
+
+KernelChecker::~KernelChecker() = default;
+
+const KernelChecker::Truth& KernelChecker::truth(const KernelCase& c, uint64_t seed) {
+  if (truth_ && truth_->seed == seed && truth_->c.problem == c.problem && truth_->c.data == c.data && truth_->c.depth == c.depth) return *truth_;
+  auto t = std::make_unique<Truth>(Truth{.c = c, .seed = seed, .inputs = make_inputs(c.problem, c.data, seed, c.depth)});
+  const Kernel* kernel = reference_.find(fmt::format("reference/{}", name_of(c.problem.op)));
+  KERF_CHECK(kernel && kernel->accepts(c.problem), "no reference kernel for " + to_text(c.problem));
+  auto run = attempt(*kernel, c.problem, t->inputs, *pools_[0], kPatterns[0]);
+  KERF_CHECK(run.failure.empty(), fmt::format("the reference {} {} ({})", kernel->name(), run.failure, to_text(c.problem)));
+  t->bytes = std::move(run.out);
+  t->values = decoded(c.problem.out[0], t->bytes);
+  t->gate = std::visit(MakeGate{c.problem, t->inputs, t->values, c.data, reference_, *pools_[0]}, c.problem.op);
+  truth_ = std::move(t);
+  return *truth_;
+}
+
+CheckResult KernelChecker::check(const Kernel& kernel, const KernelCase& c, uint64_t seed, std::span<ThreadPool* const> pools) {
+  const Truth& truth = this->truth(c, seed);
+  CheckResult r{.kernel = kernel.name(), .problem = to_text(c.problem), .data = c.data, .seed = seed};
+  std::vector<std::byte> first;
+  for (size_t i = 0; i < std::max<size_t>(2, pools.size()); ++i) {
+    ThreadPool& pool = *pools[i % pools.size()];
+    auto run = attempt(kernel, c.problem, truth.inputs, pool, kPatterns[i % 2]);
+    r.failure = run.failure;
+    if (!r) return r;
+    if (i == 0) {
+      first = std::move(run.out);
+      compare(r, c.problem.out[0], first, truth.bytes, truth.values, truth.gate);
+      if (!r) return r;
+    } else if (run.out != first) {
+      const auto at = std::mismatch(first.begin(), first.end(), run.out.begin()).first - first.begin();
+      r.failure = fmt::format("run {} with {} threads differs from run 1 at byte {} of row {}: an element is left unwritten, memory outside the inputs is read, "
+                              "or the result depends on the threads", i + 1, pool.size(), at % c.problem.out[0].row_bytes(), at / c.problem.out[0].row_bytes());
+      return r;
+    }
+  }
+  return r;
+}
+
+CheckResult KernelChecker::check(const Kernel& kernel, const Problem& p, DataKind data, uint64_t seed, ThreadPool& pool) {
+  ThreadPool* const pools[] = {&pool};
+  return check(kernel, KernelCase{p, data}, seed, pools);
+}
+
+std::vector<KernelReport> KernelChecker::test(const Registry& registry, const Selection& select, const std::function<void(const std::string&)>& progress) {
+  std::vector<KernelReport> reports;
+  for (const auto op : op_names()) {
+    if (!select.op.empty() && select.op != op) continue;
+    std::vector<const Kernel*> kernels;
+    std::vector<size_t> report_of;
+    for (const auto& k : registry.all()) {
+      if (k.op != op || !k.name().starts_with(select.prefix)) continue;
+      KernelReport report{.kernel = k.name()};
+      if (k.isa > select.isa) report.skipped = fmt::format("needs {}, this machine has {}", name_of(k.isa), name_of(select.isa));
+      else kernels.push_back(&k), report_of.push_back(reports.size());
+      reports.push_back(std::move(report));
+    }
+    const auto cases = kernel_cases(op);
+    for (size_t i = 0; i < cases.size(); ++i) {
+      if (!selected(cases[i], select.dtype) || (select.only && *select.only != i)) continue;
+      for (size_t k = 0; k < kernels.size(); ++k) {
+        if (!kernels[k]->accepts(cases[i].problem)) continue;
+        std::vector<ThreadPool*> pools{pools_[0].get(), pools_[2].get()};
+        if (cases[i].threads) pools = {pools_[0].get(), pools_[1].get(), pools_[2].get(), pools_[3].get()};
+        auto result = check(*kernels[k], cases[i], select.seed, pools);
+        auto& report = reports[report_of[k]];
+        ++report.cases;
+        report.worst = std::max(report.worst, result.worst);
+        report.worst_ulp = std::max(report.worst_ulp, result.worst_ulp);
+        if (cases[i].data == DataKind::normal) report.cosine = std::min(report.cosine, result.cosine);
+        if (result) continue;
+        ++report.failed;
+        if (progress)
+          progress(fmt::format("{}: {} ({} data)\n  {}\n  repeat: kerf kernels test {} --case {} --seed {}", result.kernel, result.problem, name_of(result.data), result.failure,
+                               result.kernel, i, result.seed));
+        if (report.failures.size() < 3) report.failures.push_back(std::move(result));
+      }
+    }
+    if (select.dtype || select.only) continue;
+    for (const size_t r : report_of)
+      if (reports[r].cases == 0) {
+        reports[r].failed = 1;
+        reports[r].failures.push_back({.kernel = reports[r].kernel, .failure = "no case reaches this kernel: silence is not coverage"});
+        if (progress) progress(reports[r].kernel + ": " + reports[r].failures[0].failure);
+      }
+  }
+  return reports;
+}
+
+KernelTiming time_kernel(const Kernel& kernel, const Problem& p, int64_t depth, ThreadPool& pool, double budget) {
+  using Clock = std::chrono::steady_clock;
+  auto inputs = make_inputs(p, DataKind::normal, 1, depth);
+  std::vector<Guarded> memory;
+  memory.reserve(inputs.bytes.size() + 2);
+  std::vector<TensorView> views;
+  for (size_t i = 0; i < inputs.bytes.size(); ++i) {
+    memory.emplace_back(inputs.bytes[i].size(), std::byte{0}, 64).assign(inputs.bytes[i]);
+    views.push_back({p.in[i], memory.back().data()});
+  }
+  auto& out = memory.emplace_back(static_cast<size_t>(p.out[0].bytes()), std::byte{0}, 64);
+  auto& scratch = memory.emplace_back(kernel.scratch(p), std::byte{0}, 64);
+  const TensorView result{p.out[0], std::holds_alternative<KvWrite>(p.op) ? views[0].data : out.data()};
+  KernelTiming best{.seconds = std::numeric_limits<double>::infinity()};
+  double spent = 0;
+  for (int i = 0; i < 3 || spent < budget; ++i) {
+    const auto start = Clock::now();
+    kernel.run(p, {views, {&result, 1}, {scratch.data(), scratch.size()}, pool});
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    spent += seconds;
+    best.seconds = std::min(best.seconds, seconds);
+  }
+  const Cost c = cost(p, std::max<int64_t>(0, depth));
+  best.gflops = static_cast<double>(c.flops) / best.seconds * 1e-9;
+  best.gbytes = static_cast<double>(c.bytes) / best.seconds * 1e-9;
+  return best;
+}
+
+}  // namespace kerf

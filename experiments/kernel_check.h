@@ -1,0 +1,75 @@
+// One test for all kernels: any kernel, any case of its op that it accepts, against the reference on the very same bytes.
+//
+// What a kernel may assume of memory, and no more: every tensor starts on 32 bytes (GGUF's alignment; never on 64 here), a
+// row starts wherever the previous one ends, scratch starts on 64. Around every tensor lie guard bytes. Each case runs once
+// per pool, each time on fresh copies with different bytes in guards, scratch, unwritten state and the output beforehand:
+// equal results mean that nothing was read from there, nothing left unwritten, and no dependence on the number of threads.
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "core/threadpool.h"
+#include "experiments/kernel_cases.h"
+
+namespace kerf {
+
+struct CheckResult {
+  std::string kernel{}, problem{};
+  DataKind data{};
+  uint64_t seed = 0;
+  std::string failure{};  // empty: passed
+  double worst = 0;       // largest |got - want| / allowed; <= 1 passes
+  double worst_ulp = 0;   // largest |got - want| in units of 2^-24 times the yardstick (matmul: sum |x w|)
+  double cosine = 1;
+  explicit operator bool() const { return failure.empty(); }
+};
+
+struct KernelReport {
+  std::string kernel{};
+  int cases = 0, failed = 0;
+  double worst = 0, worst_ulp = 0, cosine = 1;
+  std::vector<CheckResult> failures{};  // the first three
+  std::string skipped{};                // why it was not run at all, e.g. "needs avx512"
+};
+
+struct KernelTiming {
+  double seconds = 0;  // best of the repetitions
+  double gflops = 0, gbytes = 0;  // per second, by core/cost.h
+};
+
+class KernelChecker {
+ public:
+  KernelChecker();
+  ~KernelChecker();
+
+  /// Runs `kernel` on the problem once per pool (at least twice in all) and compares with the reference.
+  /// The kernel must accept the problem and this machine must have its instruction set.
+  CheckResult check(const Kernel& kernel, const KernelCase& c, uint64_t seed, std::span<ThreadPool* const> pools);
+  CheckResult check(const Kernel& kernel, const Problem& p, DataKind data, uint64_t seed, ThreadPool& pool);
+
+  struct Selection {
+    std::string prefix{};           // of Kernel::name(): "cpu/matmul.q4_k"; empty: all
+    std::string op{};               // only kernels and cases of this op
+    std::optional<DType> dtype{};   // only cases with an input of this type (convert: or output)
+    std::optional<size_t> only{};   // one case: its index in kernel_cases(op)
+    Isa isa = Isa::base;            // what this machine has
+    uint64_t seed = 1;
+  };
+  /// Every selected kernel on every selected case it accepts. A kernel that no case reaches fails, unless the selection
+  /// narrows the cases (dtype, only). `progress` is called after each failure with its text, ending with the command
+  /// that repeats it.
+  std::vector<KernelReport> test(const Registry& registry, const Selection& select, const std::function<void(const std::string&)>& progress = {});
+
+ private:
+  struct Truth;
+  const Truth& truth(const KernelCase& c, uint64_t seed);
+  Registry reference_;
+  std::array<std::unique_ptr<ThreadPool>, 4> pools_;  // 1, 2, 3 and 8 threads
+  std::unique_ptr<Truth> truth_;                      // of the last case: kernels of one op share it
+};
+
+/// Seconds of one run, the best of as many as fit into `budget` seconds (at least three), on random normal data.
+KernelTiming time_kernel(const Kernel& kernel, const Problem& p, int64_t depth, ThreadPool& pool, double budget = 0.2);
+
+}  // namespace kerf

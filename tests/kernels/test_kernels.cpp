@@ -1,0 +1,82 @@
+// Every kernel against the reference: test_kernels [PREFIX] [--op OP] [--dtype T] [--case I] [--seed S] [--reach]
+// Without --dtype and --case also fails for a kernel that no case reaches; --reach checks only that.
+#include <fmt/format.h>
+
+#include <charconv>
+#include <cstdio>
+
+#include "core/error.h"
+#include "experiments/kernel_check.h"
+
+namespace kerf {
+void fill_reference(Registry& registry);
+void fill_cpu(Registry& registry);
+
+namespace {
+
+template <class T>
+T number(std::string_view text) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc{} || end != text.data() + text.size()) throw Error(ErrorKind::usage, fmt::format("\"{}\" is not a number", text));
+  return value;
+}
+
+KernelChecker::Selection parse(std::span<char*> arguments, bool& reach) {
+  KernelChecker::Selection select{.isa = detect_isa()};
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const std::string_view a = arguments[i];
+    if (a == "--reach") reach = true;
+    else if (!a.starts_with("--")) select.prefix = a;
+    else if (i + 1 == arguments.size()) throw Error(ErrorKind::usage, fmt::format("{} needs a value", a));
+    else if (const std::string_view v = arguments[++i]; a == "--op") select.op = v;
+    else if (a == "--dtype") select.dtype = dtype_named(v);
+    else if (a == "--case") select.only = number<size_t>(v);
+    else if (a == "--seed") select.seed = number<uint64_t>(v);
+    else throw Error(ErrorKind::usage, fmt::format("unknown option {}", a));
+  }
+  return select;
+}
+
+int unreached(const Registry& registry) {
+  int count = 0;
+  for (const auto& k : registry.all()) {
+    const auto cases = kernel_cases(k.op);
+    if (std::any_of(cases.begin(), cases.end(), [&](const KernelCase& c) { return bool(k.accepts(c.problem)); })) continue;
+    fmt::print("{}: no case reaches this kernel\n", k.name());
+    ++count;
+  }
+  return count;
+}
+
+int run(std::span<char*> arguments) {
+  Registry registry;
+  fill_reference(registry);
+  fill_cpu(registry);
+  bool reach = false;
+  const auto select = parse(arguments, reach);
+  if (reach) return unreached(registry) ? 5 : 0;
+  KernelChecker checker;
+  int failed = 0, cases = 0;
+  fmt::print("seed {}, {}\n{:<40} {:>6} {:>6} {:>10} {:>9} {:>10}\n", select.seed, name_of(select.isa), "kernel", "cases", "failed", "worst ulp", "of limit", "1-cosine");
+  for (const auto& r : checker.test(registry, select, [](const std::string& text) { fmt::print("FAILED {}\n", text); })) {
+    if (!r.skipped.empty()) fmt::print("{:<40} skipped: {}\n", r.kernel, r.skipped);
+    else fmt::print("{:<40} {:>6} {:>6} {:>10.2f} {:>9.3f} {:>10.2g}\n", r.kernel, r.cases, r.failed, r.worst_ulp, r.worst, 1 - r.cosine);
+    failed += r.failed;
+    cases += r.cases;
+  }
+  if (cases == 0) fmt::print("nothing was tested: no kernel accepts a selected case\n");
+  return failed || cases == 0 ? 5 : 0;
+}
+
+}  // namespace
+}  // namespace kerf
+
+int main(int argc, char** argv) {
+  try {
+    return kerf::run({argv + 1, argv + argc});
+  } catch (const kerf::Error& e) {
+    std::fprintf(stderr, "error: %s\n", e.what());
+    return static_cast<int>(e.kind);
+  }
+}
