@@ -32,6 +32,7 @@ int logits_command(const LogitsArgs& args, const Io& io) {
   const auto n = static_cast<int64_t>(ids.size());
   const int64_t wanted = args.last > 0 ? std::min(args.last, n) : n;
   SessionOptions options = session_options(args.model);
+  options.micro_batch = std::min(options.micro_batch, n);
   options.max_outputs = std::min(options.micro_batch, wanted);
   const Registry registry = all_kernels();
   Session session(std::move(options), registry, progress_bar("loading"));

@@ -74,7 +74,7 @@ class Session {
   int64_t uploaded_bytes() const { return storage_ ? storage_->uploaded_bytes() : 0; }
   std::vector<const Device*> devices() const;
   /// Bytes taken on a device by weights, state and arena.
-  int64_t taken(const DeviceId& id) const { return storage_->taken(id); }
+  int64_t taken(const DeviceId& id) const { return storage_ ? storage_->taken(id) : 0; }
   /// Bytes set aside on a device for computed values of any micro-batch.
   int64_t reserved_arena(const DeviceId& id) const;
 
