@@ -9,7 +9,7 @@ set(KERF_FLAGS_avx2 -mavx2 -mfma -mf16c)
 set(KERF_FLAGS_avx512 -mavx512f -mavx512cd -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512)
 if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
   # GCC 12 warns inside its own avx512fintrin.h, whose _mm512_undefined_ps() is meant to be undefined (GCC bug 105593).
-  list(APPEND KERF_FLAGS_avx512 -Wno-maybe-uninitialized)
+  list(APPEND KERF_FLAGS_avx512 -Wno-uninitialized -Wno-maybe-uninitialized)
 endif()
 set(KERF_FLAGS_vnni ${KERF_FLAGS_avx512} -mavx512vnni)
 

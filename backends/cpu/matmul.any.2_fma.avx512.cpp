@@ -1,0 +1,75 @@
+// any.2_fma_avx512: 16-lane fused multiply-add; 8 rows x 3 tokens keep 24 of the 32 registers busy with sums.
+#include "backends/cpu/dot_float.h"
+#include "backends/cpu/dot_unpack_avx512.h"
+#include "backends/cpu/simd_rung.h"
+
+namespace kerf::cpu {
+void matmul_any_2_fma_avx512(Registry::Adder);
+namespace {
+
+struct Avx512 {
+  static constexpr int kLanes = 16, kRows = 8, kTokens = 3;
+  using Reg = __m512;
+  static Reg zero() { return _mm512_setzero_ps(); }
+  static Reg load(const float* p) { return _mm512_loadu_ps(p); }
+  static Reg load_first(const float* p, int64_t n) { return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), p); }
+  static Reg fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_ps(a, b, c); }
+  static float total(Reg a) { return sum_lanes(a); }
+};
+
+/// Sixteen values of a type of one value per block.
+inline __m512 sixteen(const quant::F32::Block* p) { return _mm512_loadu_ps(&p->value); }
+inline __m512 sixteen(const quant::F16::Block* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+inline __m512 sixteen(const quant::BF16::Block* p) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))), 16));
+}
+
+struct ByVector {
+  template <class F>
+  static void values(const typename F::Block* block, int64_t n, int64_t ahead, float* out) {
+    if constexpr (info(F::dtype).block_values == 1) {
+      int64_t i = 0;
+      for (; i + 16 <= n; i += 16) {
+        __builtin_prefetch(reinterpret_cast<const char*>(block + i) + ahead, 0, 3);
+        _mm512_storeu_ps(out + i, sixteen(block + i));
+      }
+      for (; i < n; ++i) out[i] = F::at(block[i], 0);
+    } else {
+      int64_t i = 0;
+      for (; i + kStrip <= n; i += kStrip, block += kStripBlocks<F>) {
+        for (int64_t byte = 0; byte < kStripBytes<F>; byte += 64) __builtin_prefetch(reinterpret_cast<const char*>(block) + ahead + byte, 0, 3);
+        strip<F>(Unpack512<F>::strip(block), out + i);
+      }
+      quant::decode_row<F>(block, n - i, out + i);
+    }
+  }
+
+  template <class F>
+  static void strip(const Strip512& s, float* out) {
+    alignas(64) float scale[16], min[16];
+    alignas(64) uint8_t code[kStrip];
+    _mm512_store_ps(scale, s.scale);
+    // scale * kOffset is exact (at most 18 + 8 bits), so code * scale - it rounds once, like scale * (code - offset).
+    _mm512_store_ps(min, F::kHasMin ? s.min : _mm512_mul_ps(s.scale, _mm512_set1_ps(F::kOffset)));
+    for (int c = 0; c < 4; ++c) _mm512_store_si512(code + 64 * c, s.code[c]);
+    for (int g = 0; g < 16; ++g) {
+      const __m512 value = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(code + 16 * g))));
+      _mm512_storeu_ps(out + 16 * g, _mm512_fmsub_ps(value, _mm512_set1_ps(scale[g]), _mm512_set1_ps(min[g])));
+    }
+  }
+};
+
+}  // namespace
+
+void matmul_any_2_fma_avx512(Registry::Adder registry) {
+  add_rung(registry, {.op = MatMul::name,
+                      .variant = "any.2_fma_avx512",
+                      .improves = "any.1_fma_avx2",
+                      .note = "weights decoded 16 at a time, 24 sums of 8 rows and 3 tokens held in registers",
+                      .preference = 2,
+                      .isa = Isa::avx512,
+                      .accepts = accepts_float,
+                      .run = run_float<Avx512, ByVector>});
+}
+
+}  // namespace kerf::cpu

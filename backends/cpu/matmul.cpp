@@ -1,0 +1,75 @@
+#include "backends/cpu/matmul.h"
+
+#include <algorithm>
+#include <string>
+
+#include "backends/cpu/simd_rung.h"
+#include "core/error.h"
+#include "core/threadpool.h"
+#include "quant/formats.h"
+
+namespace kerf::cpu {
+namespace {
+
+// One token streams the weights: a range of this many bytes is long enough for prefetching to run ahead, and short enough
+// that the last ranges of a matrix do not leave a thread idle for long.
+constexpr int64_t kTaskBytes = 96 * 1024;
+
+int64_t rows_per_task(const MatMulArgs& a, int64_t multiple, int threads) {
+  const int64_t by_size = kTaskBytes / std::max<int64_t>(1, a.w_bytes), by_share = a.N / (4 * threads);
+  const int64_t rows = std::clamp<int64_t>(std::min(by_size, by_share), 1, 64);
+  return (rows + multiple - 1) / multiple * multiple;
+}
+
+constexpr std::string_view kNotCoded = "the activations are not q8_g16";
+
+template <DType type>
+Support accepts_integer(const Problem& p) {
+  if (auto s = require(p.in[0].dtype == DType::q8_g16, kNotCoded); !s) return s;
+  return require(p.in[1].dtype == type, "the weights have another type");
+}
+
+template <DType type>
+Support accepts_panel(const Problem& p) {
+  if (auto s = accepts_integer<type>(p); !s) return s;
+  return require(p.in[0].rows() >= kPanelTokens, "fewer than 8 tokens: transposing the weights costs more than it saves");
+}
+
+Rung rung_of(const IntegerRung& r, std::string_view variant, std::string_view improves, void (*run)(const Problem&, const Call&)) {
+  return {.op = MatMul::name, .variant = variant, .improves = improves, .note = r.note, .preference = r.preference, .isa = r.isa, .run = run};
+}
+
+template <class SetAccepts>
+void add(Registry::Adder registry, DType weights, const IntegerRung& r, void (*run)(const Problem&, const Call&), SetAccepts set_accepts) {
+  const std::string prefix = std::string(name_of(weights)) + '.';
+  const std::string variant = prefix + std::string(r.step), improves = r.improves.empty() ? "" : prefix + std::string(r.improves);
+  Rung rung = rung_of(r, variant, improves, run);
+  const bool known = quant::AffineFormats::visit(weights, [&]<class F>(F) { set_accepts.template operator()<F::dtype>(rung); });
+  KERF_CHECK(known, "no integer kernels for " + prefix);
+  add_rung(registry, rung);
+}
+
+}  // namespace
+
+void run_rows(const Problem&, const Call& call, int64_t multiple, RowsFn rows) {
+  const TensorView &x = call.in[0], &w = call.in[1], &y = call.out[0];
+  const MatMulArgs a{.x = x.as<const std::byte>(), .w = w.as<const std::byte>(), .y = y.as<float>(), .T = x.desc.rows(), .N = w.desc.rows(),
+                     .K = w.desc.cols(), .x_bytes = x.desc.row_bytes(), .w_bytes = w.desc.row_bytes()};
+  const int64_t step = rows_per_task(a, multiple, call.pool.size());
+  call.pool.parallel_for((a.N + step - 1) / step, [&](int64_t i) { rows(a, i * step, std::min(a.N, (i + 1) * step)); });
+}
+
+void add_integer_rung(Registry::Adder registry, DType weights, const IntegerRung& r, void (*run)(const Problem&, const Call&)) {
+  add(registry, weights, r, run, []<DType type>(Rung& rung) { rung.accepts = accepts_integer<type>; });
+}
+
+void add_panel_rung(Registry::Adder registry, DType weights, const IntegerRung& r, void (*run)(const Problem&, const Call&)) {
+  add(registry, weights, r, run, []<DType type>(Rung& rung) { rung.accepts = accepts_panel<type>; });
+}
+
+Support accepts_float(const Problem& p) {
+  if (auto s = require(p.in[0].dtype == DType::f32, "the activations are not f32"); !s) return s;
+  return require(p.in[1].dtype != DType::q8_g16 && quant::has_decoder(p.in[1].dtype), "the weights' format has no decoder");
+}
+
+}  // namespace kerf::cpu

@@ -1,0 +1,47 @@
+// What the matmul kernels share: how the rows of a weight are handed to the pool, and registration. Compiled without
+// vector flags; files built for an instruction set see plain data and function pointers only (see simd_rung.h).
+//
+// The order of additions is part of every kernel's contract: the K products of one output element are added in an order
+// that depends on nothing but K. So a result has the same bits for any number of threads, and a token has the same bits
+// whether it comes alone or in a batch. The common frame of that order is the segment: kSegment values are summed in
+// lanes, the lanes in a fixed tree, and the segments one after the other.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "core/kernel.h"
+
+namespace kerf::cpu {
+
+inline constexpr int64_t kStrip = 256;     // values unpacked at a time: a K-quant block, or eight blocks of 32
+inline constexpr int64_t kSegment = 1024;  // 4 strips: 16 rows of them as codes and scales (24 KB) stay in an L1 cache
+
+struct MatMulArgs {
+  const std::byte* x;  // [T,K] f32 or q8_g16
+  const std::byte* w;  // [N,K]
+  float* y;            // [T,N]
+  int64_t T, N, K, x_bytes, w_bytes;  // bytes per row
+};
+
+/// Computes y[0..T, first..last).
+using RowsFn = void (*)(const MatMulArgs& a, int64_t first, int64_t last);
+
+/// Calls `rows` over the pool with ranges that begin at a multiple of `multiple`.
+void run_rows(const Problem& p, const Call& call, int64_t multiple, RowsFn rows);
+
+/// A rung of the ladder of integer kernels: "<type>.<step>" for activations in q8_g16.
+struct IntegerRung {
+  std::string_view step{}, improves{}, note{};  // steps: "3_vnni", "2_avx2"
+  int preference = 0;
+  Isa isa = Isa::base;
+};
+void add_integer_rung(Registry::Adder registry, DType weights, const IntegerRung& rung, void (*run)(const Problem&, const Call&));
+/// As above for kernels that pay from kPanelTokens tokens on.
+void add_panel_rung(Registry::Adder registry, DType weights, const IntegerRung& rung, void (*run)(const Problem&, const Call&));
+inline constexpr int64_t kPanelTokens = 8;
+
+/// Float activations, weights of any type with a decoder.
+Support accepts_float(const Problem& p);
+
+}  // namespace kerf::cpu

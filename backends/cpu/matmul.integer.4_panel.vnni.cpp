@@ -1,0 +1,159 @@
+// <type>.4_panel: for batches of tokens. Sixteen rows of weights are unpacked once per segment and transposed, so that a
+// lane is a row: vpdpbusd then adds four products for each of sixteen outputs, the group sums need no shuffles, and one
+// broadcast activation serves sixteen rows. 4 dot instructions and 3-4 for scaling per 16 rows x 16 values x token.
+// The panel (24 KB) stays in L1 while all tokens pass, eight at a time in registers.
+// Additions happen in the order of <type>.3_vnni: group g of all strips goes to accumulator g, then the same tree.
+#include "backends/cpu/dot_unpack_avx512.h"
+
+namespace kerf::cpu {
+void matmul_integer_4_panel_vnni(Registry::Adder);
+namespace {
+
+constexpr int kRows = 16, kStrips = kSegment / kStrip;
+
+/// Indexed by group, then strip: the order in which the multiplication walks.
+struct Panel {
+  alignas(64) uint8_t code[16][kStrips][4][64];  // [quad of 4 values][row * 4 + value]
+  alignas(64) float scale[16][kStrips][kRows], min[16][kStrips][kRows];
+};
+
+/// Rows r[i] of 16 lanes become columns. Three rounds of exchanges: 32-bit pairs, 64-bit pairs, then 128-bit blocks.
+void transpose(__m512i (&r)[16]) {
+  __m512i a[16], b[16];
+  for (int i = 0; i < 16; i += 2) a[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]), a[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+  for (int i = 0; i < 16; i += 4) {
+    b[i] = _mm512_unpacklo_epi64(a[i], a[i + 2]), b[i + 1] = _mm512_unpackhi_epi64(a[i], a[i + 2]);
+    b[i + 2] = _mm512_unpacklo_epi64(a[i + 1], a[i + 3]), b[i + 3] = _mm512_unpackhi_epi64(a[i + 1], a[i + 3]);
+  }  // b[4m + c], block j: rows 4m..4m+3 of column 4j + c
+  for (int c = 0; c < 4; ++c) {
+    const __m512i even01 = _mm512_shuffle_i32x4(b[c], b[4 + c], 0x88), odd01 = _mm512_shuffle_i32x4(b[c], b[4 + c], 0xDD);
+    const __m512i even23 = _mm512_shuffle_i32x4(b[8 + c], b[12 + c], 0x88), odd23 = _mm512_shuffle_i32x4(b[8 + c], b[12 + c], 0xDD);
+    r[c] = _mm512_shuffle_i32x4(even01, even23, 0x88), r[8 + c] = _mm512_shuffle_i32x4(even01, even23, 0xDD);
+    r[4 + c] = _mm512_shuffle_i32x4(odd01, odd23, 0x88), r[12 + c] = _mm512_shuffle_i32x4(odd01, odd23, 0xDD);
+  }
+}
+
+void store_lanes(const __m512 (&value)[kRows], float (*to)[kStrips][kRows], int strip) {
+  __m512i r[16];
+  for (int i = 0; i < 16; ++i) r[i] = _mm512_castps_si512(value[i]);
+  transpose(r);
+  for (int g = 0; g < 16; ++g) _mm512_store_ps(to[g][strip], _mm512_castsi512_ps(r[g]));
+}
+
+/// Unpacks strip `s` of sixteen rows; row[i] may repeat (rows past the end of the matrix).
+template <class F>
+void fill_strip(Panel& panel, const typename F::Block* const (&row)[kRows], int64_t s, int64_t K, int strip) {
+  alignas(64) uint8_t code[kRows][kStrip];
+  __m512 scale[kRows], min[kRows];
+  for (int i = 0; i < kRows; ++i) {
+    const auto* block = row[i] + s * kStripBlocks<F>;
+    __builtin_prefetch(reinterpret_cast<const char*>(block) + kStrips * kStripBytes<F>, 0, 2);
+    WeightTail<F> tail;
+    const Strip512 u = Unpack512<F>::strip(s < K / kStrip ? block : tail.fill(row[i], K));
+    for (int c = 0; c < 4; ++c) _mm512_store_si512(code[i] + 64 * c, u.code[c]);
+    scale[i] = u.scale;
+    if constexpr (F::kHasMin) min[i] = u.min;
+  }
+  for (int c = 0; c < 4; ++c) {
+    __m512i r[16];
+    for (int i = 0; i < kRows; ++i) r[i] = _mm512_load_si512(code[i] + 64 * c);
+    transpose(r);
+    for (int i = 0; i < 16; ++i) _mm512_store_si512(panel.code[4 * c + i / 4][strip][i % 4], r[i]);
+  }
+  store_lanes(scale, panel.scale, strip);
+  if constexpr (F::kHasMin) store_lanes(min, panel.min, strip);
+}
+
+/// T activation rows with equal distances, addressed by two registers per plane and two distances.
+struct Tokens {
+  const std::byte* p;
+  int64_t step;
+  template <class V>
+  V get(int t, int64_t offset) const {
+    V v;
+    std::memcpy(&v, p + t * step + offset, sizeof v);
+    return v;
+  }
+};
+
+/// The segment's share of sixteen outputs of T tokens.
+template <class F, int T>
+void multiply(const Panel& panel, int groups_of_last, int strips, Tokens q, Tokens d, Tokens sum, __m512 (&out)[T]) {
+  __m512 partial[5][T];
+  for (int i = 0; i < 16; ++i) {
+    const int g = (i & 1) << 3 | (i & 2) << 1 | (i & 4) >> 1 | (i & 8) >> 3;  // bits reversed: neighbours in i are 8 apart
+    const int n = g < groups_of_last ? strips : strips - 1;
+    __m512 acc[T];
+    for (int t = 0; t < T; ++t) acc[t] = _mm512_setzero_ps();
+    for (int s = 0; s < n; ++s) {
+      __m512i dot[T];
+      for (int t = 0; t < T; ++t) dot[t] = _mm512_setzero_si512();
+      for (int quad = 0; quad < 4; ++quad) {
+        const __m512i code = _mm512_load_si512(panel.code[g][s][quad]);
+        for (int t = 0; t < T; ++t) dot[t] = _mm512_dpbusd_epi32(dot[t], code, _mm512_set1_epi32(q.get<int>(t, kStrip * s + 16 * g + 4 * quad)));
+      }
+      const __m512 scale = _mm512_load_ps(panel.scale[g][s]);
+      const int64_t group = 4 * (16 * s + g);
+      for (int t = 0; t < T; ++t) {
+        __m512 v = _mm512_cvtepi32_ps(dot[t]);
+        if constexpr (F::kOffset != 0) v = _mm512_fnmadd_ps(_mm512_set1_ps(F::kOffset), _mm512_set1_ps(sum.get<float>(t, group)), v);
+        v = _mm512_mul_ps(scale, v);
+        if constexpr (F::kHasMin) v = _mm512_fnmadd_ps(_mm512_load_ps(panel.min[g][s]), _mm512_set1_ps(sum.get<float>(t, group)), v);
+        acc[t] = _mm512_fmadd_ps(_mm512_set1_ps(d.get<float>(t, group)), v, acc[t]);
+      }
+    }
+    // A binary counter of partial sums: i ends a pair, a pair of pairs, ... for each trailing one bit.
+    int level = 0;
+    for (; i >> level & 1; ++level)
+      for (int t = 0; t < T; ++t) acc[t] = _mm512_add_ps(partial[level][t], acc[t]);
+    for (int t = 0; t < T; ++t) partial[level][t] = acc[t];
+  }
+  for (int t = 0; t < T; ++t) out[t] = partial[4][t];
+}
+
+template <class F, int T>
+void multiply_tokens(const MatMulArgs& a, const Panel& panel, int64_t n, int64_t begin, int64_t t0) {
+  const int64_t values = a.K - begin < kSegment ? a.K - begin : kSegment;
+  const int strips = static_cast<int>((values + kStrip - 1) / kStrip), last = static_cast<int>((values - (strips - 1) * kStrip) / 16);
+  const std::byte* x = a.x + t0 * a.x_bytes;
+  const std::byte* planes = x + a.K + 4 * (begin / 16);
+  __m512 out[T];
+  multiply<F, T>(panel, last, strips, {x + begin, a.x_bytes}, {planes, a.x_bytes}, {planes + 4 * (a.K / 16), a.x_bytes}, out);
+  const __mmask16 rows = a.N - n >= kRows ? __mmask16(0xFFFF) : static_cast<__mmask16>((1u << (a.N - n)) - 1);
+  for (int t = 0; t < T; ++t) {
+    float* y = a.y + (t0 + t) * a.N + n;
+    const __m512 before = begin > 0 ? _mm512_maskz_loadu_ps(rows, y) : _mm512_setzero_ps();
+    _mm512_mask_storeu_ps(y, rows, _mm512_add_ps(before, out[t]));
+  }
+}
+
+template <class F>
+void panel_rows(const MatMulArgs& a, int64_t first, int64_t last) {
+  Panel panel;
+  for (int64_t n = first; n < last; n += kRows) {
+    const typename F::Block* row[kRows];
+    for (int i = 0; i < kRows; ++i) row[i] = reinterpret_cast<const typename F::Block*>(a.w + (n + i < a.N ? n + i : a.N - 1) * a.w_bytes);
+    for (int64_t begin = 0; begin < a.K; begin += kSegment) {
+      for (int s = 0; s < kStrips && begin + s * kStrip < a.K; ++s) fill_strip<F>(panel, row, begin / kStrip + s, a.K, s);
+      int64_t t = 0;
+      for (; t + 8 <= a.T; t += 8) multiply_tokens<F, 8>(a, panel, n, begin, t);
+      for (; t + 2 <= a.T; t += 2) multiply_tokens<F, 2>(a, panel, n, begin, t);
+      if (t < a.T) multiply_tokens<F, 1>(a, panel, n, begin, t);
+    }
+  }
+}
+
+template <class F>
+void run(const Problem& p, const Call& call) { run_rows(p, call, kRows, panel_rows<F>); }
+
+}  // namespace
+
+void matmul_integer_4_panel_vnni(Registry::Adder registry) {
+  quant::AffineFormats::for_each([&]<class F>(F) {
+    add_panel_rung(registry, F::dtype,
+                   {.step = "4_panel", .improves = "3_vnni", .note = "sixteen rows transposed into lanes: unpacked once for all tokens, no shuffles in the inner loop", .preference = 40, .isa = Isa::vnni},
+                   run<F>);
+  });
+}
+
+}  // namespace kerf::cpu
