@@ -1,6 +1,8 @@
 // attention, rung 2: tiles of queries against chunks of 256 keys (attention/flash.h). Each key and value is loaded once for
 // all heads of its group and up to 64 query rows, scores come from a register-blocked product instead of dot products, and
 // the maximum is taken once per chunk, so that rescaling is rare. Here: 8 lanes, 4 rows x 2 vectors in registers.
+// It costs 192 KiB of stack per thread. Measured on one core (Xeon, model 207), head size 128, 12 query heads on 2: one token
+// at 4096 keys 0.50 ms in f16 and 0.62 ms in f32, rung 1: 14.5 and 2.4 ms; 512 tokens from scratch 11.2 ms, 73 GFLOP/s.
 #include <immintrin.h>
 
 #include "backends/cpu/attention_tiled.h"
