@@ -1,0 +1,135 @@
+// The contract of every matmul kernel of this backend (backends/cpu/matmul.h): the additions of one output element happen
+// in an order that depends on nothing but K. So the bits of a token's row do not depend on how many tokens come with it,
+// on the number of threads, or on which of the vector rungs for few and for many tokens runs.
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "core/kernel.h"
+#include "core/threadpool.h"
+#include "quant/formats.h"
+#include "quant/q8_g16.h"
+#include "tests/catch.h"
+
+namespace kerf {
+void fill_cpu(Registry& registry);
+}
+
+namespace {
+using namespace kerf;
+
+constexpr uint64_t kSeed = 20;
+constexpr int64_t kTokens = 11;
+
+/// Random codes, scales of a size that keeps sums finite.
+template <class F>
+std::vector<std::byte> random_weights(int64_t N, int64_t K, std::mt19937_64& random) {
+  std::vector<std::byte> bytes(static_cast<size_t>(N * row_bytes(F::dtype, K)));
+  for (auto& b : bytes) b = static_cast<std::byte>(random());
+  std::normal_distribution<float> normal;
+  auto* block = reinterpret_cast<typename F::Block*>(bytes.data());
+  for (int64_t i = 0; i < N * K / info(F::dtype).block_values; ++i) {
+    const auto half = [&] { return float_to_half(normal(random)); };
+    if constexpr (requires { block->d; }) block[i].d = half();
+    if constexpr (requires { block->dmin; }) block[i].dmin = half();
+    if constexpr (requires { block->m; }) block[i].m = half();
+    if constexpr (requires { block->value; }) block[i].value = normal(random);
+    if constexpr (F::dtype == DType::f16) block[i].bits = half();
+    if constexpr (F::dtype == DType::bf16) block[i].bits = float_to_bf16(normal(random));
+  }
+  return bytes;
+}
+
+struct Data {
+  int64_t N, K;
+  DType type;
+  std::vector<std::byte> w{};
+  std::vector<float> x{};
+  std::vector<std::byte> coded{};
+
+  std::vector<float> run(const Kernel& k, DType activations, int64_t T, ThreadPool& pool) const {
+    const Problem p = problem(MatMul{}, {matrix(activations, T, K), matrix(type, N, K)});
+    if (!k.accepts(p)) return {};
+    std::vector<float> y(static_cast<size_t>(T * N), std::nanf(""));
+    const void* in0 = activations == DType::f32 ? static_cast<const void*>(x.data()) : coded.data();
+    const TensorView in[] = {{p.in[0], const_cast<void*>(in0)}, {p.in[1], const_cast<std::byte*>(w.data())}}, out[] = {{p.out[0], y.data()}};
+    k.run(p, {in, out, {}, pool});
+    return y;
+  }
+};
+
+bool same_bits(const std::vector<float>& part, const std::vector<float>& whole) { return std::memcmp(part.data(), whole.data(), part.size() * sizeof(float)) == 0; }
+
+template <class F>
+Data random_data(int64_t N, int64_t K, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  Data d{.N = N, .K = K, .type = F::dtype};
+  d.w = random_weights<F>(N, K, random);
+  std::normal_distribution<float> normal;
+  d.x.resize(static_cast<size_t>(kTokens * K));
+  for (auto& v : d.x) v = normal(random);
+  if (K % 32) return d;
+  const TensorDesc rows = matrix(DType::q8_g16, kTokens, K);
+  d.coded.resize(static_cast<size_t>(rows.bytes()));
+  for (int64_t t = 0; t < kTokens; ++t) quant::Q8_G16::encode_row(&d.x[static_cast<size_t>(t * K)], K, d.coded.data() + t * rows.row_bytes());
+  return d;
+}
+
+template <class F>
+void check_order(const Registry& registry, int64_t K) {
+  const Data data = random_data<F>(37, K, kSeed);
+  ThreadPool one(1), two(2), three(3), eight(8);
+  for (DType activations : {DType::f32, DType::q8_g16}) {
+    if (activations == DType::q8_g16 && K % 32) continue;
+    std::vector<float> vnni;
+    for (const Kernel& k : registry.all()) {
+      if (k.op != MatMul::name || k.isa > detect_isa()) continue;
+      const auto whole = data.run(k, activations, kTokens, one);
+      if (whole.empty()) continue;
+      INFO(k.name() << ", " << name_of(F::dtype) << ", K = " << K << ", seed " << kSeed);
+      CHECK(std::none_of(whole.begin(), whole.end(), [](float v) { return std::isnan(v); }));
+      for (int64_t T : {1, 2, 3, 4, 5, 7, 8, 9}) CHECK(same_bits(data.run(k, activations, T, one), whole));
+      for (ThreadPool* pool : {&two, &three, &eight}) CHECK(same_bits(data.run(k, activations, kTokens, *pool), whole));
+      if (k.isa != Isa::vnni) continue;
+      if (!vnni.empty()) CHECK(same_bits(vnni, whole));
+      vnni = whole;
+    }
+  }
+}
+
+TEST_CASE("a token has the same bits in every batch and with every number of threads") {
+  Registry registry;
+  fill_cpu(registry);
+  quant::Formats::for_each([&]<class F>(F) {
+    constexpr int kValues = info(F::dtype).block_values;
+    // One block, a part of a strip after whole ones, and more than one segment.
+    const std::vector<int64_t> lengths = kValues == 256 ? std::vector<int64_t>{256, 1280, 2304} : kValues == 32 ? std::vector<int64_t>{32, 288, 2080} : std::vector<int64_t>{5, 100, 2080};
+    for (int64_t K : lengths) check_order<F>(registry, K);
+  });
+}
+
+TEST_CASE("one activation that is not finite spoils its token only") {
+  Registry registry;
+  fill_cpu(registry);
+  ThreadPool pool(1);
+  Data data = random_data<quant::Q4_K>(20, 1024, kSeed);
+  data.x[3 * 1024 + 700] = std::nanf("");
+  const TensorDesc row = matrix(DType::q8_g16, 1, 1024);
+  quant::Q8_G16::encode_row(&data.x[3 * 1024], 1024, data.coded.data() + 3 * row.row_bytes());
+  for (const Kernel& k : registry.all()) {
+    if (k.op != MatMul::name || k.isa > detect_isa()) continue;
+    for (DType activations : {DType::f32, DType::q8_g16}) {
+      const auto y = data.run(k, activations, kTokens, pool);
+      INFO(k.name());
+      for (size_t i = 0; i < y.size(); ++i)
+        if (std::isnan(y[i]) != (i / 20 == 3)) FAIL("token " << i / 20 << " row " << i % 20 << " is " << y[i]);
+    }
+  }
+}
+
+}  // namespace
