@@ -1,0 +1,131 @@
+// Whole models against transformers' logits. The gates: float paths are held far below what any defect listed with the
+// golden data would cost (the smallest, a wrong rms epsilon, is 7e-11); 8-bit activations against llama.cpp's own distance.
+#include <algorithm>
+
+#include "core/error.h"
+#include "tests/catch.h"
+#include "tests/engine/golden.h"
+
+using namespace kerf;
+using namespace kerf::test;
+
+namespace {
+
+std::vector<int32_t> greedy(Session& session, const std::vector<int32_t>& prompt, size_t n) {
+  session.rewind(0);
+  std::vector<int32_t> ids;
+  std::vector<float> logits = session.forward(prompt);
+  while (true) {
+    ids.push_back(static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
+    if (ids.size() == n) return ids;
+    logits = session.forward({&ids.back(), 1});
+  }
+}
+
+}  // namespace
+
+TEST_CASE("F16 models agree with transformers and continue alike") {
+  for (const auto& name : golden_names()) {
+    const Golden g = golden(name);
+    for (const std::string backend : {"reference", "cpu"}) {
+      INFO(name << " on " << backend);
+      Session session(options(g.path("f16"), backend), kernels());
+      const double gate = backend == "reference" ? 1e-10 : 5e-6;
+      CHECK(nmse(logits(session, g.tokens_33), g.oracle("f16_33")) <= gate);
+      CHECK(nmse(logits(session, g.tokens_150), g.oracle("f16_150_last8")) <= gate);
+      CHECK(greedy(session, g.tokens_33, 24) == g.greedy_24);
+    }
+  }
+}
+
+TEST_CASE("quantized models agree with the exact oracle") {
+  const Golden g = golden("llama");
+  for (const auto& [type, rows] : g.llama_cpp_nmse)
+    for (const auto& [which, llama_cpp] : rows) {
+      const auto& tokens = which == "33_last8" ? g.tokens_33 : g.tokens_150;
+      const auto want = g.oracle(type + "_" + which);
+      INFO(type << " " << which);
+      Session reference(options(g.path(type), "reference"), kernels());
+      CHECK(nmse(logits(reference, tokens), want) <= 1e-9);
+      Session cpu(options(g.path(type), "cpu"), kernels());
+      CHECK(nmse(logits(cpu, tokens), want) <= llama_cpp);
+      auto exact = options(g.path(type), "cpu");
+      exact.policy.activations = {DType::f32};
+      Session floats(exact, kernels());
+      CHECK(nmse(logits(floats, tokens), want) <= 5e-6);
+    }
+}
+
+TEST_CASE("feeding a prompt in pieces does not change its logits") {
+  for (const auto& name : golden_names()) {
+    const Golden g = golden(name);
+    for (const std::string backend : {"reference", "cpu"}) {
+      Session session(options(g.path("f16"), backend), kernels());
+      const auto whole = logits(session, g.tokens_150);
+      for (const int64_t chunk : {1, 7, 64}) {
+        INFO(name << " on " << backend << " in pieces of " << chunk);
+        const auto pieces = logits(session, g.tokens_150, chunk);
+        CHECK(nmse(pieces, whole) <= (backend == "reference" ? 1e-10 : 1e-6));
+      }
+    }
+  }
+}
+
+TEST_CASE("the number of threads does not change a bit") {
+  const Golden g = golden("qwen2");
+  for (const auto& [path, activations] : {std::pair{golden("llama").path("Q4_K_M"), DType::q8_g16}, std::pair{golden("llama").path("Q2_K"), DType::f32}, std::pair{g.path("f16"), DType::f32}}) {
+    std::vector<float> first;
+    for (const int threads : {1, 2, 3, 8}) {
+      auto o = options(path, "cpu");
+      o.threads = threads;
+      if (activations == DType::f32) o.policy.activations = {DType::f32};
+      Session session(o, kernels());
+      auto all = logits(session, g.tokens_150);
+      const auto one_by_one = logits(session, g.tokens_33, 1);
+      all.insert(all.end(), one_by_one.begin(), one_by_one.end());
+      if (first.empty()) first = all;
+      INFO(path << " with " << threads << " threads");
+      CHECK(same_bits(all, first));
+    }
+  }
+}
+
+TEST_CASE("every instruction set gives an answer within the gate") {
+  const Golden g = golden("llama");
+  for (const Isa isa : {Isa::base, Isa::avx2, Isa::avx512, Isa::vnni}) {
+    if (isa > detect_isa()) continue;
+    for (const std::string type : {"f16", "Q4_K_M"}) {
+      auto o = options(g.path(type), "cpu");
+      o.policy.isa = isa;
+      Session session(o, kernels());
+      INFO(type << " with " << name_of(isa));
+      if (type == "f16") CHECK(nmse(logits(session, g.tokens_33), g.oracle("f16_33")) <= 5e-6);
+      else CHECK(nmse(logits(session, g.tokens_33), g.oracle("Q4_K_M_33_last8")) <= g.llama_cpp_nmse.at(type).at("33_last8"));
+    }
+  }
+}
+
+TEST_CASE("read mode gives the same bits as mapping") {
+  const Golden g = golden("qwen3");
+  auto o = options(g.path("f16"), "cpu");
+  Session mapped(o, kernels());
+  o.file.access = gguf::Access::read;
+  Session read(o, kernels());
+  CHECK(same_bits(logits(mapped, g.tokens_33), logits(read, g.tokens_33)));
+}
+
+TEST_CASE("too many tokens are an error with both numbers, before anything runs") {
+  const Golden g = golden("llama");
+  auto o = options(g.path("f16"), "cpu");
+  o.context = 100;
+  Session session(o, kernels());
+  try {
+    logits(session, g.tokens_150);
+    FAIL("150 tokens went into a context of 100");
+  } catch (const Error& e) {
+    CHECK(e.kind == ErrorKind::memory);
+    CHECK(std::string(e.what()).find("150") != std::string::npos);
+    CHECK(std::string(e.what()).find("100") != std::string::npos);
+  }
+  CHECK(session.position() == 0);
+}
