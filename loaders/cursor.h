@@ -54,13 +54,15 @@ class Cursor {
     const uint64_t at = offset_, n = u64(field);
     if (n > limit) refuse(at, fmt::format("{} length", field), fmt::format("<= {}", limit), fmt::format("{}", n));
     if (n > remaining())
-      refuse(at, fmt::format("{} length", field), fmt::format("<= {} remaining", remaining()), fmt::format("{}", n), fmt::format("file ends at offset {}", bytes_.size()));
+      refuse(at, fmt::format("{} length", field), fmt::format("<= {} remaining", remaining()), fmt::format("{}", n),
+             fmt::format("file ends at offset {}", bytes_.size()));
     const auto part = bytes(n, field);
     return {reinterpret_cast<const char*>(part.data()), part.size()};
   }
 
   [[noreturn]] void refuse(uint64_t at, std::string_view field, std::string expected, std::string found, std::string hint = {}) const {
-    throw FileError({.path = path_, .offset = at, .field = named(field), .expected = std::move(expected), .found = std::move(found), .hint = std::move(hint)});
+    throw FileError(
+        {.path = path_, .offset = at, .field = named(field), .expected = std::move(expected), .found = std::move(found), .hint = std::move(hint)});
   }
 
  private:

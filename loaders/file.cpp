@@ -26,12 +26,17 @@ std::string errno_text(int code) { return std::generic_category().message(code);
 
 std::string kind_of(mode_t mode) {
   switch (mode & S_IFMT) {
-    case S_IFDIR: return "a directory";
-    case S_IFIFO: return "a FIFO";
-    case S_IFSOCK: return "a socket";
+    case S_IFDIR:
+      return "a directory";
+    case S_IFIFO:
+      return "a FIFO";
+    case S_IFSOCK:
+      return "a socket";
     case S_IFCHR:
-    case S_IFBLK: return "a device";
-    default: return "something else";
+    case S_IFBLK:
+      return "a device";
+    default:
+      return "something else";
   }
 }
 
@@ -46,12 +51,12 @@ OpenFile::OpenFile(const std::filesystem::path& path) : path_(path.string()) {
   } while (fd_ < 0 && errno == EINTR);
   if (fd_ < 0) refuse(path_, "", errno_text(errno));
   try {
-    struct stat status{};
+    struct stat status {};
     if (::fstat(fd_, &status) != 0) refuse(path_, "", errno_text(errno));
     if (!S_ISREG(status.st_mode)) refuse(path_, "a regular file", kind_of(status.st_mode));
     // Files of /proc call themselves regular but have no size, and some (/proc/self/mem) hold an address space.
     constexpr decltype(std::declval<struct statfs>().f_type) kProcMagic = 0x9fa0;  // linux/magic.h
-    struct statfs filesystem{};
+    struct statfs filesystem {};
     if (::fstatfs(fd_, &filesystem) == 0 && filesystem.f_type == kProcMagic) refuse(path_, "a regular file", "a file of /proc");
     size_ = static_cast<uint64_t>(status.st_size);
     modified_ns_ = nanoseconds(status.st_mtim);
@@ -77,14 +82,16 @@ OpenFile& OpenFile::operator=(OpenFile&& other) noexcept {
 }
 
 void OpenFile::read(uint64_t offset, std::span<std::byte> out) const {
-  read_fully(path_, [this](std::span<std::byte> part, uint64_t at) { return ::pread(fd_, part.data(), part.size(), static_cast<off_t>(at)); }, offset, out);
+  read_fully(
+      path_, [this](std::span<std::byte> part, uint64_t at) { return ::pread(fd_, part.data(), part.size(), static_cast<off_t>(at)); }, offset, out);
 }
 
 std::optional<std::string> OpenFile::changed() const {
-  struct stat now{};
+  struct stat now {};
   if (::fstat(fd_, &now) != 0) refuse(path_, "", errno_text(errno));
   const auto size = static_cast<uint64_t>(now.st_size);
-  if (size < size_) refuse(path_, fmt::format("{} bytes as when it was opened", size_), fmt::format("{}", size), "the file was cut short while it was read");
+  if (size < size_)
+    refuse(path_, fmt::format("{} bytes as when it was opened", size_), fmt::format("{}", size), "the file was cut short while it was read");
   if (size > size_) return fmt::format("{}: grew from {} to {} bytes while it was read; the first {} are used", printable(path_), size_, size, size_);
   if (nanoseconds(now.st_mtim) != modified_ns_) return fmt::format("{}: was written to while it was read", printable(path_));
   return std::nullopt;
@@ -98,7 +105,11 @@ void read_fully(const std::string& path, const ReadAt& read_at, uint64_t offset,
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) throw FileError({.path = path, .offset = offset, .field = "read", .found = errno_text(errno)});
     if (got == 0)
-      throw FileError({.path = path, .offset = offset, .field = "read", .expected = fmt::format("{} more bytes", out.size()), .found = "the end of the file",
+      throw FileError({.path = path,
+                       .offset = offset,
+                       .field = "read",
+                       .expected = fmt::format("{} more bytes", out.size()),
+                       .found = "the end of the file",
                        .hint = "the file was cut short while it was read"});
     offset += static_cast<uint64_t>(got);
     out = out.subspan(static_cast<size_t>(got));
@@ -119,7 +130,8 @@ Memory Memory::copy(const OpenFile& file) {
   void* data = file.size() <= installed ? ::mmap(nullptr, file.size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) : MAP_FAILED;
   if (data == MAP_FAILED)
     throw Error(ErrorKind::memory,
-                fmt::format("the file has {} and this machine {} of memory", human_bytes(static_cast<int64_t>(file.size())), human_bytes(static_cast<int64_t>(installed))),
+                fmt::format("the file has {} and this machine {} of memory", human_bytes(static_cast<int64_t>(file.size())),
+                            human_bytes(static_cast<int64_t>(installed))),
                 printable(file.path()), "leave out --no-mmap");
   Memory memory(static_cast<std::byte*>(data), file.size());
   file.read(0, {memory.data_, memory.size_});

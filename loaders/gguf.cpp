@@ -19,8 +19,8 @@ struct File::State {
     std::span<const std::byte> bytes{};  // of the whole file
   };
   std::vector<Part> parts{};
-  Parsed first{};                      // without its tensors: they are in `tensors`
-  std::vector<TensorInfo> tensors{};   // of all parts
+  Parsed first{};                     // without its tensors: they are in `tensors`
+  std::vector<TensorInfo> tensors{};  // of all parts
   std::vector<uint32_t> by_name{};
   std::vector<std::string> warnings{};
   bool mapped = false;
@@ -53,7 +53,10 @@ File File::open(const std::filesystem::path& path, Options options) {
       part_path = split_name(part_path)->part(no + 1);
       std::error_code failed;
       if (!std::filesystem::exists(part_path, failed) && !failed)
-        throw FileError({.path = path.string(), .offset = gguf::find(state->first, "split.count")->offset, .field = missing_part(part_path, no + 1, count), .found = "not found"});
+        throw FileError({.path = path.string(),
+                         .offset = gguf::find(state->first, "split.count")->offset,
+                         .field = missing_part(part_path, no + 1, count),
+                         .found = "not found"});
     }
     const OpenFile file(part_path);
     auto& part = state->parts.emplace_back(State::Part{.path = part_path, .memory = load(file, options.access)});
@@ -79,7 +82,11 @@ File File::from_bytes(std::span<const std::byte> bytes, std::string name, Option
   Parsed parsed = parse(bytes, part.path, 0);
   check_layout(parsed, bytes.size(), part.path, options.strict, state->warnings);
   if (const uint32_t count = split_count(parsed, part.path); count > 1)
-    throw FileError({.path = part.path, .offset = gguf::find(parsed, "split.count")->offset, .field = "split.count", .expected = "1 for a model in memory", .found = fmt::format("{}", count)});
+    throw FileError({.path = part.path,
+                     .offset = gguf::find(parsed, "split.count")->offset,
+                     .field = "split.count",
+                     .expected = "1 for a model in memory",
+                     .found = fmt::format("{}", count)});
   state->tensors = std::move(parsed.tensors);
   state->first = std::move(parsed);
   return finish(std::move(state));
@@ -93,8 +100,10 @@ File File::finish(std::unique_ptr<State> state) {
   for (size_t i = 1; i < tensors.size(); ++i) {
     const uint32_t first = state->by_name[i - 1], second = state->by_name[i];
     if (tensors[first].name == tensors[second].name)
-      throw FileError({.path = state->parts[static_cast<size_t>(tensors[second].split)].path, .offset = tensors[second].info_offset,
-                       .field = fmt::format("tensor[{}].name", second), .found = fmt::format("duplicate of tensor[{}]", first),
+      throw FileError({.path = state->parts[static_cast<size_t>(tensors[second].split)].path,
+                       .offset = tensors[second].info_offset,
+                       .field = fmt::format("tensor[{}].name", second),
+                       .found = fmt::format("duplicate of tensor[{}]", first),
                        .hint = std::string(tensors[second].name)});
   }
   return File(std::move(state));

@@ -39,15 +39,15 @@ struct Entry {
   Type type = Type::u8;
   Type element = Type::u8;  // arrays only
   std::variant<Scalar, Array> value{};
-  uint64_t offset = 0;      // of the value in the file, for messages
+  uint64_t offset = 0;  // of the value in the file, for messages
 };
 
 struct TensorInfo {
   std::string_view name{};
   TensorDesc desc{};
-  int split = 0;            // which file of a split model
-  uint64_t offset = 0;      // of the data, from the start of that file
-  uint64_t info_offset = 0; // of the tensor's entry in the header, for messages
+  int split = 0;             // which file of a split model
+  uint64_t offset = 0;       // of the data, from the start of that file
+  uint64_t info_offset = 0;  // of the tensor's entry in the header, for messages
 };
 
 enum class Access : uint8_t {

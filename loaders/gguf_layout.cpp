@@ -34,13 +34,20 @@ void check_layout(Parsed& parsed, uint64_t file_size, const std::string& path, b
     const TensorInfo& t = parsed.tensors[order[k]];
     const uint64_t size = static_cast<uint64_t>(t.desc.bytes()), end = t.offset + size;
     const auto refuse = [&](std::string_view field, std::string needed, std::string found, std::string hint) {
-      throw FileError({.path = path, .offset = t.info_offset, .field = fmt::format("tensor[{}]{}", order[k], field), .expected = std::move(needed),
-                       .found = std::move(found), .hint = std::move(hint)});
+      throw FileError({.path = path,
+                       .offset = t.info_offset,
+                       .field = fmt::format("tensor[{}]{}", order[k], field),
+                       .expected = std::move(needed),
+                       .found = std::move(found),
+                       .hint = std::move(hint)});
     };
     const std::string name = fmt::format("tensor \"{}\"", t.name);
     if (t.offset < expected) {
       const TensorInfo& before = parsed.tensors[order[k - 1]];
-      refuse("", "", fmt::format("[{},{}) overlaps tensor[{}] [{},{})", t.offset, end, order[k - 1], before.offset, before.offset + static_cast<uint64_t>(before.desc.bytes())), name);
+      refuse("", "",
+             fmt::format("[{},{}) overlaps tensor[{}] [{},{})", t.offset, end, order[k - 1], before.offset,
+                         before.offset + static_cast<uint64_t>(before.desc.bytes())),
+             name);
     }
     if (t.offset > expected) {
       if (end > data_size) refuse(".offset", "", fmt::format("{} + {} > data size {}", t.offset, size, data_size), name);
@@ -49,7 +56,8 @@ void check_layout(Parsed& parsed, uint64_t file_size, const std::string& path, b
     }
     if (end > data_size) {
       const uint64_t missing = *start + end - file_size;
-      refuse(" data", "", fmt::format("needs {} bytes at offset {}, file ends {} byte{} short", size, *start + t.offset, missing, missing == 1 ? "" : "s"),
+      refuse(" data", "",
+             fmt::format("needs {} bytes at offset {}, file ends {} byte{} short", size, *start + t.offset, missing, missing == 1 ? "" : "s"),
              affected(parsed, order, k));
     }
     const auto next = align_up(end, parsed.alignment);

@@ -17,8 +17,19 @@ struct TypeInfo {
   std::string_view name{};
   uint64_t bytes = 0;  // of one value; 8 for a string (its length)
 };
-constexpr std::array<TypeInfo, 13> kTypes{{{"u8", 1}, {"i8", 1}, {"u16", 2}, {"i16", 2}, {"u32", 4}, {"i32", 4}, {"f32", 4},
-                                           {"bool", 1}, {"string", 8}, {"array", 0}, {"u64", 8}, {"i64", 8}, {"f64", 8}}};
+constexpr std::array<TypeInfo, 13> kTypes{{{"u8", 1},
+                                           {"i8", 1},
+                                           {"u16", 2},
+                                           {"i16", 2},
+                                           {"u32", 4},
+                                           {"i32", 4},
+                                           {"f32", 4},
+                                           {"bool", 1},
+                                           {"string", 8},
+                                           {"array", 0},
+                                           {"u64", 8},
+                                           {"i64", 8},
+                                           {"f64", 8}}};
 
 Type read_type(Cursor& in, std::string_view field) {
   const uint64_t at = in.offset();
@@ -37,19 +48,32 @@ bool read_bool(Cursor& in, std::string_view field) {
 Scalar read_scalar(Cursor& in, Type type) {
   constexpr std::string_view field = "value";
   switch (type) {
-    case Type::u8: return uint64_t{in.number<uint8_t>(field)};
-    case Type::i8: return int64_t{in.number<int8_t>(field)};
-    case Type::u16: return uint64_t{in.number<uint16_t>(field)};
-    case Type::i16: return int64_t{in.number<int16_t>(field)};
-    case Type::u32: return uint64_t{in.u32(field)};
-    case Type::i32: return int64_t{in.number<int32_t>(field)};
-    case Type::f32: return double{in.number<float>(field)};
-    case Type::boolean: return read_bool(in, "bool");
-    case Type::string: return in.text(kMaxString, "string");
-    case Type::u64: return in.u64(field);
-    case Type::i64: return in.number<int64_t>(field);
-    case Type::f64: return in.number<double>(field);
-    case Type::array: break;
+    case Type::u8:
+      return uint64_t{in.number<uint8_t>(field)};
+    case Type::i8:
+      return int64_t{in.number<int8_t>(field)};
+    case Type::u16:
+      return uint64_t{in.number<uint16_t>(field)};
+    case Type::i16:
+      return int64_t{in.number<int16_t>(field)};
+    case Type::u32:
+      return uint64_t{in.u32(field)};
+    case Type::i32:
+      return int64_t{in.number<int32_t>(field)};
+    case Type::f32:
+      return double{in.number<float>(field)};
+    case Type::boolean:
+      return read_bool(in, "bool");
+    case Type::string:
+      return in.text(kMaxString, "string");
+    case Type::u64:
+      return in.u64(field);
+    case Type::i64:
+      return in.number<int64_t>(field);
+    case Type::f64:
+      return in.number<double>(field);
+    case Type::array:
+      break;
   }
   KERF_CHECK(false, "read_scalar: not a scalar type");
   return {};
@@ -74,18 +98,28 @@ Array read_array(Cursor& in, Type& element) {
   const uint64_t n_at = in.offset(), n = in.u64("array n"), each = kTypes[static_cast<size_t>(element)].bytes;
   const auto bytes = checked_mul(n, each);
   if (!bytes) in.refuse(n_at, "array n", "", fmt::format("{} * {} bytes overflows", n, each));
-  if (*bytes > in.remaining()) in.refuse(n_at, "array n", fmt::format("<= {} bytes remaining", in.remaining()), fmt::format("{} * {} bytes", n, each));
+  if (*bytes > in.remaining())
+    in.refuse(n_at, "array n", fmt::format("<= {} bytes remaining", in.remaining()), fmt::format("{} * {} bytes", n, each));
   switch (element) {
     case Type::u8:
-    case Type::i8: return in.bytes(n, "array");
-    case Type::u16: return read_numbers<uint16_t, uint64_t>(in, n);
-    case Type::i16: return read_numbers<int16_t, int64_t>(in, n);
-    case Type::u32: return read_numbers<uint32_t, uint64_t>(in, n);
-    case Type::i32: return read_numbers<int32_t, int64_t>(in, n);
-    case Type::f32: return read_numbers<float, double>(in, n);
-    case Type::u64: return read_numbers<uint64_t, uint64_t>(in, n);
-    case Type::i64: return read_numbers<int64_t, int64_t>(in, n);
-    case Type::f64: return read_numbers<double, double>(in, n);
+    case Type::i8:
+      return in.bytes(n, "array");
+    case Type::u16:
+      return read_numbers<uint16_t, uint64_t>(in, n);
+    case Type::i16:
+      return read_numbers<int16_t, int64_t>(in, n);
+    case Type::u32:
+      return read_numbers<uint32_t, uint64_t>(in, n);
+    case Type::i32:
+      return read_numbers<int32_t, int64_t>(in, n);
+    case Type::f32:
+      return read_numbers<float, double>(in, n);
+    case Type::u64:
+      return read_numbers<uint64_t, uint64_t>(in, n);
+    case Type::i64:
+      return read_numbers<int64_t, int64_t>(in, n);
+    case Type::f64:
+      return read_numbers<double, double>(in, n);
     case Type::boolean: {
       std::vector<bool> out(n);
       for (uint64_t i = 0; i < n; ++i) out[i] = read_bool(in, "bool");
@@ -97,7 +131,8 @@ Array read_array(Cursor& in, Type& element) {
       for (uint64_t i = 0; i < n; ++i) out.push_back(in.text(kMaxString, "array string"));
       return out;
     }
-    case Type::array: break;
+    case Type::array:
+      break;
   }
   KERF_CHECK(false, "read_array: element type not handled");
   return {};
@@ -107,15 +142,17 @@ void check_name(const Cursor& in, uint64_t at, std::string_view field, std::stri
   if (name.empty()) in.refuse(at, field, "", "empty");
   const auto bad = std::find_if_not(name.begin(), name.end(), allowed);
   if (bad != name.end())
-    in.refuse(at, field, fmt::format("only {}", charset), fmt::format("byte 0x{:02X} at index {}", static_cast<unsigned char>(*bad), bad - name.begin()),
-              printable(name));
+    in.refuse(at, field, fmt::format("only {}", charset),
+              fmt::format("byte 0x{:02X} at index {}", static_cast<unsigned char>(*bad), bad - name.begin()), printable(name));
 }
 
 Entry read_entry(Cursor& in) {
   const uint64_t at = in.offset();
   Entry entry{.key = in.text(kMaxKeyLength, "key")};
-  check_name(in, at, "key", entry.key,
-             [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '-'; }, "[A-Za-z0-9_.-]");
+  check_name(
+      in, at, "key", entry.key,
+      [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '-'; },
+      "[A-Za-z0-9_.-]");
   entry.type = read_type(in, "type");
   entry.offset = in.offset();
   if (entry.type == Type::array) {
@@ -131,9 +168,15 @@ struct RemovedType {
   std::string_view what{};
 };
 /// Ids that once meant something, or mean something that is never stored. Source: ggml.h's list of types.
-constexpr std::array<RemovedType, 10> kRemoved{{{4, "Q4_2, removed in 2023"}, {5, "Q4_3, removed in 2023"}, {9, "Q8_1, for activations only"},
-                                                {15, "Q8_K, for activations only"}, {31, "Q4_0_4_4, removed in 2025"}, {32, "Q4_0_4_8, removed in 2025"},
-                                                {33, "Q4_0_8_8, removed in 2025"}, {36, "IQ4_NL_4_4, removed in 2025"}, {37, "IQ4_NL_4_8, removed in 2025"},
+constexpr std::array<RemovedType, 10> kRemoved{{{4, "Q4_2, removed in 2023"},
+                                                {5, "Q4_3, removed in 2023"},
+                                                {9, "Q8_1, for activations only"},
+                                                {15, "Q8_K, for activations only"},
+                                                {31, "Q4_0_4_4, removed in 2025"},
+                                                {32, "Q4_0_4_8, removed in 2025"},
+                                                {33, "Q4_0_8_8, removed in 2025"},
+                                                {36, "IQ4_NL_4_4, removed in 2025"},
+                                                {37, "IQ4_NL_4_8, removed in 2025"},
                                                 {38, "IQ4_NL_8_8, removed in 2025"}}};
 
 DType read_dtype(Cursor& in) {
@@ -149,7 +192,8 @@ DType read_dtype(Cursor& in) {
 TensorInfo read_tensor(Cursor& in, uint64_t alignment, int split) {
   TensorInfo t{.split = split, .info_offset = in.offset()};
   t.name = in.text(kMaxTensorName, "name");
-  check_name(in, t.info_offset, "name", t.name, [](char c) { return c > ' ' && c < '\x7f'; }, "printable ASCII");
+  check_name(
+      in, t.info_offset, "name", t.name, [](char c) { return c > ' ' && c < '\x7f'; }, "printable ASCII");
 
   const uint64_t dims_at = in.offset();
   const uint32_t n_dims = in.u32("n_dims");

@@ -103,8 +103,12 @@ class Reader {
  private:
   [[noreturn]] void refuse(std::string_view key, std::string expected, std::string found, std::string hint = {}) const {
     const gguf::Entry* e = file_.find(key);
-    throw FileError({.path = file_.path(), .offset = e ? std::optional(e->offset) : std::nullopt, .field = std::string(key), .expected = std::move(expected),
-                     .found = std::move(found), .hint = std::move(hint)});
+    throw FileError({.path = file_.path(),
+                     .offset = e ? std::optional(e->offset) : std::nullopt,
+                     .field = std::string(key),
+                     .expected = std::move(expected),
+                     .found = std::move(found),
+                     .hint = std::move(hint)});
   }
   std::string full(std::string_view key) const { return fmt::format("{}.{}", raw_.h.architecture, key); }
 
@@ -170,7 +174,8 @@ class Reader {
     for (const int64_t v : values) check_range(key, row, v);
     for (size_t l = 1; l < layers; ++l)
       if (values[l] != values[0])
-        refuse(key, "the same value for every layer", fmt::format("{} for layer 0 and {} for layer {}", values[0], values[l], l), "layers of different sizes are not supported yet");
+        refuse(key, "the same value for every layer", fmt::format("{} for layer 0 and {} for layer {}", values[0], values[l], l),
+               "layers of different sizes are not supported yet");
     return values[0];
   }
 
@@ -201,10 +206,12 @@ class Reader {
     if (!file_.find(full("attention.head_count_kv"))) h.n_head_kv = h.n_head;
     if (h.n_head_kv < 1 || h.n_head_kv > h.n_head)
       refuse(full("attention.head_count_kv"), fmt::format("1..head_count = 1..{}", h.n_head), fmt::format("{}", h.n_head_kv));
-    if (h.n_head % h.n_head_kv != 0) refuse(full("attention.head_count_kv"), "", fmt::format("{} does not divide head_count {}", h.n_head_kv, h.n_head));
+    if (h.n_head % h.n_head_kv != 0)
+      refuse(full("attention.head_count_kv"), "", fmt::format("{} does not divide head_count {}", h.n_head_kv, h.n_head));
     if (h.head_dim == 0) {
       if (h.n_embd % h.n_head != 0)
-        refuse(full("attention.head_count"), "", fmt::format("{} does not divide embedding_length {}, and attention.key_length is missing", h.n_head, h.n_embd));
+        refuse(full("attention.head_count"), "",
+               fmt::format("{} does not divide embedding_length {}, and attention.key_length is missing", h.n_head, h.n_embd));
       h.head_dim = h.n_embd / h.n_head;
     }
     if (raw_.value_length != kAbsent && raw_.value_length != h.head_dim)
@@ -219,12 +226,14 @@ class Reader {
     const std::string dims_key = full("rope.dimension_count");
     if (!file_.find(dims_key)) rope.dims = h.head_dim;
     if (rope.dims > h.head_dim) refuse(dims_key, fmt::format("<= {}, the size of a head", h.head_dim), fmt::format("{}", rope.dims));
-    if (rope.dims % 2 != 0) refuse(file_.find(dims_key) ? dims_key : full("attention.key_length"), "", fmt::format("must be even, got {}", rope.dims));
+    if (rope.dims % 2 != 0)
+      refuse(file_.find(dims_key) ? dims_key : full("attention.key_length"), "", fmt::format("must be even, got {}", rope.dims));
 
     const std::string type_key = full("rope.scaling.type");
     const auto* type = text(type_key);
     if (type && *type == "longrope") refuse(type_key, "none, linear or yarn", "longrope", "longrope scaling is not supported yet");
-    if (type && *type != "none" && *type != "linear" && *type != "yarn") refuse(type_key, "none, linear or yarn", fmt::format("\"{}\"", printable(*type)));
+    if (type && *type != "none" && *type != "linear" && *type != "yarn")
+      refuse(type_key, "none, linear or yarn", fmt::format("\"{}\"", printable(*type)));
     if (!file_.find(full("rope.scaling.factor"))) rope.factor = raw_.scale_linear;
     rope.scaling = type && *type == "yarn" ? RopeScaling::yarn : type && *type == "none" ? RopeScaling::none : RopeScaling::linear;
     if (rope.scaling == RopeScaling::none) rope.factor = 1;
@@ -252,7 +261,8 @@ class Reader {
       h.n_vocab = static_cast<int64_t>(gguf::length(*array));
       if (h.n_vocab == 0) refuse(tokens_key, ">= 1", "0");
       if (raw_.vocab_size != kAbsent && raw_.vocab_size != h.n_vocab)
-        h.warnings.push_back(fmt::format("{}: {}.vocab_size {} != {} tokens; {} used", printable(file_.path()), h.architecture, raw_.vocab_size, h.n_vocab, h.n_vocab));
+        h.warnings.push_back(fmt::format("{}: {}.vocab_size {} != {} tokens; {} used", printable(file_.path()), h.architecture, raw_.vocab_size,
+                                         h.n_vocab, h.n_vocab));
     } else if (raw_.vocab_size != kAbsent) {
       h.n_vocab = raw_.vocab_size;
     } else if (const auto* embedding = file_.tensor("token_embd.weight")) {

@@ -40,10 +40,10 @@ struct HalfFields {
 /// Source: ggml-common.h's block structs, restated. iq1_m and mxfp4 have no such field and are handled below; nvfp4's
 /// scales (UE4M3) have no infinity, and the code that would be NaN decodes to 0.
 constexpr std::array<HalfFields, 22> kHalves{{
-    {DType::q4_0, 0}, {DType::q4_1, 0, 2}, {DType::q5_0, 0}, {DType::q5_1, 0, 2}, {DType::q8_0, 0},
-    {DType::q2_k, 80, 82}, {DType::q3_k, 108}, {DType::q4_k, 0, 2}, {DType::q5_k, 0, 2}, {DType::q6_k, 208},
-    {DType::iq2_xxs, 0}, {DType::iq2_xs, 0}, {DType::iq2_s, 0}, {DType::iq3_xxs, 0}, {DType::iq3_s, 0}, {DType::iq1_s, 0},
-    {DType::iq4_nl, 0}, {DType::iq4_xs, 0}, {DType::tq1_0, 52}, {DType::tq2_0, 64}, {DType::q1_0, 0}, {DType::q2_0, 0},
+    {DType::q4_0, 0},   {DType::q4_1, 0, 2}, {DType::q5_0, 0},    {DType::q5_1, 0, 2}, {DType::q8_0, 0},    {DType::q2_k, 80, 82},
+    {DType::q3_k, 108}, {DType::q4_k, 0, 2}, {DType::q5_k, 0, 2}, {DType::q6_k, 208},  {DType::iq2_xxs, 0}, {DType::iq2_xs, 0},
+    {DType::iq2_s, 0},  {DType::iq3_xxs, 0}, {DType::iq3_s, 0},   {DType::iq1_s, 0},   {DType::iq4_nl, 0},  {DType::iq4_xs, 0},
+    {DType::tq1_0, 52}, {DType::tq2_0, 64},  {DType::q1_0, 0},    {DType::q2_0, 0},
 }};
 
 std::optional<BadValue> scan_halves(const HalfFields& fields, uint64_t block_bytes, std::span<const std::byte> bytes) {
@@ -81,13 +81,20 @@ std::optional<BadValue> scan_mxfp4(std::span<const std::byte> bytes) {
 
 std::optional<BadValue> first_bad_value(const TensorDesc& desc, std::span<const std::byte> bytes) {
   switch (desc.dtype) {
-    case DType::f32: return scan_floats<float>(bytes, [](float v) { return v; });
-    case DType::f64: return scan_floats<double>(bytes, [](double v) { return v; });
-    case DType::f16: return scan_floats<uint16_t>(bytes, half_to_float);
-    case DType::bf16: return scan_floats<uint16_t>(bytes, bf16_to_float);
-    case DType::iq1_m: return scan_iq1_m(bytes);
-    case DType::mxfp4: return scan_mxfp4(bytes);
-    default: break;
+    case DType::f32:
+      return scan_floats<float>(bytes, [](float v) { return v; });
+    case DType::f64:
+      return scan_floats<double>(bytes, [](double v) { return v; });
+    case DType::f16:
+      return scan_floats<uint16_t>(bytes, half_to_float);
+    case DType::bf16:
+      return scan_floats<uint16_t>(bytes, bf16_to_float);
+    case DType::iq1_m:
+      return scan_iq1_m(bytes);
+    case DType::mxfp4:
+      return scan_mxfp4(bytes);
+    default:
+      break;
   }
   for (const auto& row : kHalves)
     if (row.dtype == desc.dtype) return scan_halves(row, static_cast<uint64_t>(info(desc.dtype).block_bytes), bytes);
@@ -99,8 +106,8 @@ std::vector<std::string> scan_values(const gguf::File& file) {
   for (const auto& t : file.tensors())
     if (const auto bad = first_bad_value(t.desc, file.data(t))) {
       const bool blocks = info(t.desc.dtype).block_values > 1;
-      lines.push_back(fmt::format("{}: offset {}: {}{}{}{} {}", printable(file.path(t.split)), t.offset + bad->byte, t.name, blocks ? " block " : "[", bad->index,
-                                  blocks ? ":" : "]:", bad->what));
+      lines.push_back(fmt::format("{}: offset {}: {}{}{}{} {}", printable(file.path(t.split)), t.offset + bad->byte, t.name, blocks ? " block " : "[",
+                                  bad->index, blocks ? ":" : "]:", bad->what));
     }
   return lines;
 }

@@ -41,7 +41,11 @@ const gguf::TensorInfo* WeightFinder::want(std::string_view name, std::initializ
 
   KERF_CHECK(shape.size() >= 1 && shape.size() <= 4, "a weight has one to four dimensions");
   const auto refuse = [&](std::string field, std::string expected, std::string found, std::string hint = {}) {
-    throw FileError({.path = file_.path(t->split), .offset = t->info_offset, .field = std::move(field), .expected = std::move(expected), .found = std::move(found),
+    throw FileError({.path = file_.path(t->split),
+                     .offset = t->info_offset,
+                     .field = std::move(field),
+                     .expected = std::move(expected),
+                     .found = std::move(found),
                      .hint = std::move(hint)});
   };
   Shape wanted{1, 1, 1, 1};
@@ -53,7 +57,8 @@ const gguf::TensorInfo* WeightFinder::want(std::string_view name, std::initializ
   if (!is_vector && !fits_matrix(t->desc.dtype)) refuse(std::string(name), "a float or block format", std::string(name_of(t->desc.dtype)));
   if (is_vector)
     if (const auto bad = first_bad_value(t->desc, file_.data(*t)))
-      throw FileError({.path = file_.path(t->split), .offset = t->offset + bad->byte, .field = fmt::format("{}[{}]", name, bad->index), .found = bad->what});
+      throw FileError(
+          {.path = file_.path(t->split), .offset = t->offset + bad->byte, .field = fmt::format("{}[{}]", name, bad->index), .found = bad->what});
   return t;
 }
 
@@ -71,7 +76,8 @@ std::vector<std::string> WeightFinder::finish(bool strict) const {
   if (unused == 0) return {};
   if (unused > kShown) names += fmt::format(" and {} more", unused - kShown);
   const std::string found = fmt::format("{} unused tensor{}{}", unused, unused == 1 ? "" : "s", names);
-  if (strict) throw FileError({.path = file_.path(), .offset = offset, .field = "tensors", .expected = "only those of the architecture", .found = found});
+  if (strict)
+    throw FileError({.path = file_.path(), .offset = offset, .field = "tensors", .expected = "only those of the architecture", .found = found});
   return {fmt::format("{}: {}", printable(file_.path()), found)};
 }
 

@@ -189,16 +189,26 @@ TEST_CASE("split models: all parts are one model, each checked against the first
   CHECK(f.mappings().size() == 3);
   CHECK(refusal(dir / "m-00002-of-00003.gguf").find("open " + first.string()) != std::string::npos);
 
-  write(dir, [](GgufWriter& w, int no) { if (no == 2) w.set("split.no", kU16, raw(uint16_t{1})); });
+  write(dir, [](GgufWriter& w, int no) {
+    if (no == 2) w.set("split.no", kU16, raw(uint16_t{1}));
+  });
   CHECK(refusal(first).find("m-00003-of-00003.gguf: offset") != std::string::npos);
   CHECK(refusal(first).find("split.no: expected 2, got 1") != std::string::npos);
-  write(dir, [](GgufWriter& w, int no) { if (no == 0) w.i32("split.tensors.count", 99); });
+  write(dir, [](GgufWriter& w, int no) {
+    if (no == 0) w.i32("split.tensors.count", 99);
+  });
   CHECK(refusal(first).find("split.tensors.count: expected 99 tensors in all parts, got 21") != std::string::npos);
-  write(dir, [&](GgufWriter& w, int no) { if (no == 2) w.tensors[0] = whole.tensors[0]; });
+  write(dir, [&](GgufWriter& w, int no) {
+    if (no == 2) w.tensors[0] = whole.tensors[0];
+  });
   CHECK(refusal(first).find("duplicate of tensor[") != std::string::npos);
-  write(dir, [](GgufWriter& w, int no) { if (no == 1) w.magic = "nope"; });
+  write(dir, [](GgufWriter& w, int no) {
+    if (no == 1) w.magic = "nope";
+  });
   CHECK(refusal(first).find("m-00002-of-00003.gguf: offset 0: magic") != std::string::npos);
-  write(dir, [](GgufWriter& w, int no) { if (no == 0) w.erase("split.count"), w.erase("split.no"); });
+  write(dir, [](GgufWriter& w, int no) {
+    if (no == 0) w.erase("split.count"), w.erase("split.no");
+  });
   CHECK(refusal(first).find("split.count: expected 3, as the file name says") != std::string::npos);
 
   write(dir, nothing);

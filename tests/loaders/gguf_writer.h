@@ -43,10 +43,10 @@ struct GgufWriter {
   };
   struct Tensor {
     std::string name{};
-    uint32_t type = 0;                   // GGUF id
-    std::vector<uint64_t> ne{};          // innermost first
+    uint32_t type = 0;           // GGUF id
+    std::vector<uint64_t> ne{};  // innermost first
     std::string data{};
-    std::optional<uint64_t> offset{};    // else right behind the tensor before
+    std::optional<uint64_t> offset{};  // else right behind the tensor before
     std::optional<uint32_t> n_dims{};
     std::optional<uint64_t> name_length{};
   };
@@ -77,13 +77,17 @@ struct GgufWriter {
   void texts(const std::string& name, const std::vector<std::string>& v) { set(name, kArray, raw_texts(v)); }
   void f32s(const std::string& name, const std::vector<float>& v) { set(name, kArray, raw_array(kF32, v)); }
   void i32s(const std::string& name, const std::vector<int32_t>& v) { set(name, kArray, raw_array(kI32, v)); }
-  void erase(const std::string& name) { std::erase_if(keys, [&](const Key& key) { return key.name == name; }); }
+  void erase(const std::string& name) {
+    std::erase_if(keys, [&](const Key& key) { return key.name == name; });
+  }
   Tensor& tensor(const std::string& name) {
     for (auto& t : tensors)
       if (t.name == name) return t;
     return tensors.emplace_back(Tensor{.name = name});
   }
-  void erase_tensor(const std::string& name) { std::erase_if(tensors, [&](const Tensor& t) { return t.name == name; }); }
+  void erase_tensor(const std::string& name) {
+    std::erase_if(tensors, [&](const Tensor& t) { return t.name == name; });
+  }
 
   uint64_t padded(uint64_t n) const { return alignment > 1 ? (n + alignment - 1) / alignment * alignment : n; }
 

@@ -15,9 +15,9 @@ struct HostileCase {
   std::string id{}, name{};
   Decision decision = Decision::refused;
   std::vector<std::pair<std::string, std::string>> files{};  // name, bytes; the first is the one to open
-  std::vector<std::string> says{};  // parts of the error; of the warnings if accepted
-  bool offset = true;               // a refusal names the offset (not where a key or tensor is missing)
-  bool check = false;               // decided by the scan of all values (--check)
+  std::vector<std::string> says{};                           // parts of the error; of the warnings if accepted
+  bool offset = true;                                        // a refusal names the offset (not where a key or tensor is missing)
+  bool check = false;                                        // decided by the scan of all values (--check)
 };
 
 using HostileCases = std::vector<HostileCase>;

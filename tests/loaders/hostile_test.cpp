@@ -1,9 +1,5 @@
 // Every row of the hostile corpus gets the decision written beside it, with the words that name the fault. And no cut
 // or flipped copy of a good file does anything but open or be refused.
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <chrono>
 #include <iostream>
 #include <random>
@@ -21,9 +17,9 @@ namespace {
 std::span<const std::byte> as_bytes(const std::string& s) { return std::as_bytes(std::span(s.data(), s.size())); }
 
 /// "" if everything opened, else the refusal. Anything but a FileError passes through and fails the test.
-std::string refusal_of(const std::string& bytes) {
+std::string refusal_of(std::span<const std::byte> bytes) {
   try {
-    open_everything(gguf::File::from_bytes(as_bytes(bytes), "m.gguf"));
+    open_everything(gguf::File::from_bytes(bytes, "m.gguf"));
     return "";
   } catch (const FileError& e) {
     return e.what();
@@ -103,20 +99,15 @@ TEST_CASE("strict turns warnings about unused bytes and tensors into refusals") 
 
 TEST_CASE("a model cut at any byte is refused with path and offset") {
   for (const bool bpe : {false, true}) {
-    const auto w = tiny_llama({.matrix_type = 2, .bpe = bpe});
-    const auto bytes = w.bytes();
-    const size_t header = w.data_start();
-    size_t cut = 0;
-    const auto check = [&] {
-      const auto text = refusal_of(bytes.substr(0, cut));
+    const auto bytes = tiny_llama({.matrix_type = 2, .bpe = bpe}).bytes();
+    // The file ends with its last tensor: 64 rows of q4_0 blocks fill whole alignments, so no padding can be cut off.
+    for (size_t cut = 0; cut < bytes.size(); ++cut) {
+      const auto text = refusal_of(as_bytes(bytes).first(cut));
+      if (text.starts_with("m.gguf: offset ")) continue;
       CAPTURE(cut, text);
-      REQUIRE(text.starts_with("m.gguf: offset "));
-    };
-    for (; cut < header; ++cut) check();
-    for (; cut < bytes.size(); cut += 101) check();
-    // The last tensor's padding may be missing: its own last byte may not.
-    cut = bytes.size() - 1;
-    check();
+      FAIL("not refused with its place");
+    }
+    CHECK(refusal_of(as_bytes(bytes)).empty());
   }
 }
 
@@ -129,13 +120,13 @@ TEST_CASE("a flipped bit opens or is refused, nothing else") {
   for (size_t bit = random() % 8; bit < 8 * 4096; bit += 1 + random() % 7) {
     bytes[bit / 8] = static_cast<char>(bytes[bit / 8] ^ (1 << bit % 8));
     CAPTURE(bit);
-    REQUIRE_NOTHROW(refused += !refusal_of(bytes).empty());
+    REQUIRE_NOTHROW(refused += !refusal_of(as_bytes(bytes)).empty());
     bytes[bit / 8] = static_cast<char>(bytes[bit / 8] ^ (1 << bit % 8));
     ++tried;
   }
   CHECK(tried > 6000);
   CHECK(refused > tried / 4);
-  CHECK(refusal_of(bytes).empty());
+  CHECK(refusal_of(as_bytes(bytes)).empty());
 }
 
 }  // namespace kerf::test

@@ -76,7 +76,8 @@ TEST_CASE("integers of any width, and arrays with one value per layer") {
   };
   CHECK(read(per_layer({64, 64, 64})).n_ff == 64);
   CHECK(refusal(per_layer({64, 64})).find("array of 2, expected block_count = 3") != std::string::npos);
-  CHECK(refusal(per_layer({64, 64, 96})).find("64 for layer 0 and 96 for layer 2 (layers of different sizes are not supported yet)") != std::string::npos);
+  CHECK(refusal(per_layer({64, 64, 96})).find("64 for layer 0 and 96 for layer 2 (layers of different sizes are not supported yet)") !=
+        std::string::npos);
   CHECK(refusal(per_layer({64, 64, -1})).find("got -1") != std::string::npos);
   CHECK(refusal([](W& w) { w.u32("llama.attention.layer_norm_rms_epsilon", 1); }).find("expected f32 or f64, got u32") != std::string::npos);
 }
@@ -84,7 +85,8 @@ TEST_CASE("integers of any width, and arrays with one value per layer") {
 TEST_CASE("size of heads: from the key, else from the width") {
   CHECK(read([](W& w) { w.u32("llama.attention.key_length", 16); }).head_dim == 16);
   CHECK(read([](W& w) { w.u32("llama.attention.key_length", 16), w.u32("llama.attention.value_length", 16); }).head_dim == 16);
-  CHECK(refusal([](W& w) { w.u32("llama.attention.value_length", 16); }).find("values of another size than keys are not supported yet") != std::string::npos);
+  CHECK(refusal([](W& w) { w.u32("llama.attention.value_length", 16); }).find("values of another size than keys are not supported yet") !=
+        std::string::npos);
   CHECK(refusal([](W& w) { w.u32("llama.embedding_length", 33); }).find("4 does not divide embedding_length 33") != std::string::npos);
   CHECK(read([](W& w) { w.f32("llama.attention.scale", 0.25f); }).attention_scale == 0.25f);
   CHECK(read([](W& w) { w.f32("llama.attention.scale", 0); }).attention_scale == static_cast<float>(1 / std::sqrt(8.0)));
@@ -102,7 +104,8 @@ TEST_CASE("rope scaling") {
   CHECK(read(scaled("linear", 1)).rope.scaling == RopeScaling::none);
   CHECK(read(scaled("none", 4)).rope.factor == 1);
   CHECK(read([](W& w) { w.f32("llama.rope.scale_linear", 2); }).rope.factor == 2);
-  const auto yarn = read([&](W& w) { scaled("yarn", 4)(w), w.u32("llama.rope.scaling.original_context_length", 32), w.f32("llama.rope.scaling.yarn_beta_fast", 16); });
+  const auto yarn = read(
+      [&](W& w) { scaled("yarn", 4)(w), w.u32("llama.rope.scaling.original_context_length", 32), w.f32("llama.rope.scaling.yarn_beta_fast", 16); });
   CHECK(yarn.rope.scaling == RopeScaling::yarn);
   CHECK(yarn.rope.original_context == 32);
   CHECK(yarn.rope.yarn_ext_factor == 1);
@@ -114,7 +117,8 @@ TEST_CASE("rope scaling") {
 }
 
 TEST_CASE("what is not supported says so") {
-  CHECK(refusal([](W& w) { w.u32("llama.expert_count", 8), w.u32("llama.expert_used_count", 2); }).find("mixture of experts is not supported yet") != std::string::npos);
+  CHECK(refusal([](W& w) { w.u32("llama.expert_count", 8), w.u32("llama.expert_used_count", 2); }).find("mixture of experts is not supported yet") !=
+        std::string::npos);
   CHECK(read([](W& w) { w.u32("llama.expert_count", 0); }).n_layer == 1);
 }
 

@@ -1,5 +1,6 @@
 // Reading a file's header takes memory in proportion to the file, whatever the file claims: at most four times its size,
 // plus 4 MiB (65,536 keys of 14 bytes each cost six times their bytes). Every allocation of this program is counted.
+#include <fmt/format.h>
 #include <malloc.h>
 
 #include <chrono>
@@ -91,9 +92,9 @@ TEST_CASE("the costliest legal files stay within four times their size") {
 
 TEST_CASE("65536 keys and 200000 tensors open in less than a second") {
   auto keys = tiny_llama();
-  for (int i = static_cast<int>(keys.keys.size()); i < 65'536; ++i) keys.add("x" + std::to_string(i), kU8, "a");
+  for (int i = static_cast<int>(keys.keys.size()); i < 65'536; ++i) keys.add(fmt::format("x{}", i), kU8, "a");
   auto tensors = tiny_llama();
-  for (int i = 0; i < 200'000; ++i) tensors.tensors.push_back({.name = "t" + std::to_string(i), .ne = {1}, .data = std::string(4, '\0')});
+  for (int i = 0; i < 200'000; ++i) tensors.tensors.push_back({.name = fmt::format("t{}", i), .ne = {1}, .data = std::string(4, '\0')});
   for (const auto& bytes : {keys.bytes(), tensors.bytes()}) {
     const Cost cost = cost_of(bytes);
     CAPTURE(bytes.size(), cost.bytes, cost.seconds);

@@ -34,7 +34,8 @@ std::string random_values(uint32_t type, uint64_t n, uint64_t seed) {
         for (uint64_t i = 0; i < (type == 2 ? 16u : 32u); ++i) out += raw(static_cast<uint8_t>(mix(seed + 77 * block + i)));
       }
       return out;
-    default: throw std::invalid_argument(fmt::format("tiny_llama: matrix type {}", type));
+    default:
+      throw std::invalid_argument(fmt::format("tiny_llama: matrix type {}", type));
   }
 }
 
@@ -70,7 +71,8 @@ void add_spm(GgufWriter& w) {
 void add_bpe(GgufWriter& w) {
   std::vector<std::string> tokens, merges;
   for (unsigned b = 0; b < 256; ++b) tokens.push_back(bpe_byte(b));
-  for (const char* const pair : {"t h", "h e", "i n", "a n", "e r", "th e", "in g", "an d", "o n", "r e", "a t", "e n", "o r", "e s", "i s", "t o", "i t", "o f"}) {
+  for (const char* const pair :
+       {"t h", "h e", "i n", "a n", "e r", "th e", "in g", "an d", "o n", "r e", "a t", "e n", "o r", "e s", "i s", "t o", "i t", "o f"}) {
     merges.emplace_back(pair);
     std::string joined;
     for (const char c : merges.back())
@@ -104,7 +106,10 @@ std::vector<std::string> tiny_spm_tokens() {
   for (int b = 0; b < 256; ++b) tokens.push_back(fmt::format("<0x{:02X}>", b));
   tokens.emplace_back("\xE2\x96\x81");
   for (char c = 'a'; c <= 'z'; ++c) tokens.push_back(std::string(1, c));
-  for (const char* const piece : {"th", "he", "in", "an", "er", "the", "ing", "and", "\xE2\x96\x81the", "\xE2\x96\x81th", "\xE2\x96\x81t", "\xE2\x96\x81" "a", ".", ","})
+  for (const char* const piece : {"th", "he", "in", "an", "er", "the", "ing", "and", "\xE2\x96\x81the", "\xE2\x96\x81th", "\xE2\x96\x81t",
+                                  "\xE2\x96\x81"
+                                  "a",
+                                  ".", ","})
     tokens.emplace_back(piece);
   return tokens;
 }
@@ -125,9 +130,12 @@ GgufWriter tiny_llama(const TinyOptions& options) {
 
   uint64_t seed = options.seed * 1000;
   const auto matrix = [&](const std::string& name, uint64_t cols, uint64_t rows) {
-    w.tensors.push_back({.name = name, .type = options.matrix_type, .ne = {cols, rows}, .data = random_values(options.matrix_type, cols * rows, ++seed)});
+    w.tensors.push_back(
+        {.name = name, .type = options.matrix_type, .ne = {cols, rows}, .data = random_values(options.matrix_type, cols * rows, ++seed)});
   };
-  const auto norm = [&](const std::string& name) { w.tensors.push_back({.name = name, .type = 0, .ne = {32}, .data = random_values(0, 32, ++seed)}); };
+  const auto norm = [&](const std::string& name) {
+    w.tensors.push_back({.name = name, .type = 0, .ne = {32}, .data = random_values(0, 32, ++seed)});
+  };
   matrix("token_embd.weight", 32, 300);
   norm("output_norm.weight");
   matrix("output.weight", 32, 300);

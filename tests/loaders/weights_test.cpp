@@ -12,7 +12,9 @@
 namespace kerf::test {
 namespace {
 
-gguf::File open(const std::string& bytes, const char* name = "m") { return gguf::File::from_bytes(std::as_bytes(std::span(bytes.data(), bytes.size())), name); }
+gguf::File open(const std::string& bytes, const char* name = "m") {
+  return gguf::File::from_bytes(std::as_bytes(std::span(bytes.data(), bytes.size())), name);
+}
 
 template <class Call>
 std::string refusal(Call call) {
@@ -87,7 +89,8 @@ TEST_CASE("the scan finds a bad scale in every block format and none in its code
       CHECK(bad->byte == size + at - (one_byte_scale ? 0 : 1));
       CHECK(bad->what.find(" is nan") != std::string::npos);
     }
-    const bool has_minimum = format.dtype == DType::q4_1 || format.dtype == DType::q5_1 || format.dtype == DType::q2_k || format.dtype == DType::q4_k || format.dtype == DType::q5_k;
+    const bool has_minimum = format.dtype == DType::q4_1 || format.dtype == DType::q5_1 || format.dtype == DType::q2_k ||
+                             format.dtype == DType::q4_k || format.dtype == DType::q5_k;
     // iq1_m spreads its scale over four words: one byte never sets all of its exponent.
     CHECK(found == (format.dtype == DType::iq1_m ? 0u : has_minimum ? 2u : 1u));
   }
