@@ -81,8 +81,9 @@ uint32_t Bpe::symbol_of(const std::string& bytes) {
 Bpe::Bpe(Vocab& vocab)
     : n_tokens_(static_cast<uint32_t>(vocab.tokens.size())),
       ignore_merges_(vocab.ignore_merges),
-      unknown_(vocab.special.unk),
       pairs_(vocab.merges.size()) {
+  // Some files name an end-of-text token as the unknown one; bytes of a user must not become that.
+  if (const auto unk = vocab.special.unk; unk && vocab.tokens[static_cast<size_t>(*unk)].type == TokenType::unknown) unknown_ = unk;
   // Tokens with a meaning of their own (control, user-defined, ...) are matched as texts before merging, if at all: no
   // merge may produce them, or a user's text could end an answer.
   symbols_.reserve(vocab.tokens.size() + 256);

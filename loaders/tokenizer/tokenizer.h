@@ -1,6 +1,7 @@
 // Text to token ids and back.
 //
-// Round trip: with a byte-level vocabulary decode(encode(x)) == x for all bytes x. With an SPM vocabulary it holds for text
+// Round trip: with a byte-level vocabulary that has all 256 bytes, decode(encode(x)) == x for all x (a warning names the
+// others: SmolLM2 lacks 21 bytes, mostly such that UTF-8 never has). With an SPM vocabulary it holds for text
 // without U+2581 (its own sign for a space), unless the file asks for extra spaces to be removed.
 // Text is not normalized: llama.cpp does not either, and nothing in a GGUF file says which form the model was trained with.
 #pragma once

@@ -15,6 +15,7 @@ struct Role {
   std::string_view text{};
   std::optional<int32_t> SpecialIds::*id = nullptr;  // null: it only ends the answer
   bool ends = false;
+  bool if_control = false;  // counts only where the file itself marks it as a control token: elsewhere it is an HTML tag
 };
 
 // No key of the format says which tokens end an answer, so every reader goes by their text. The list is llama.cpp's
@@ -33,7 +34,7 @@ constexpr std::array kRoles{
     Role{"<｜end▁of▁sentence｜>", &SpecialIds::eot, true},
     Role{"<end_of_utterance>", &SpecialIds::eot, true},
     Role{"<|eom_id|>", &SpecialIds::eom, true},
-    Role{"</s>", nullptr, true},
+    Role{"</s>", nullptr, true, true},
     Role{"<|return|>", nullptr, true},
     Role{"<|call|>", nullptr, true},
     Role{"<|flush|>", nullptr, true},
@@ -80,6 +81,7 @@ void find_roles(Vocab& vocab) {
     const auto found = ids.find(role.text);
     if (found == ids.end()) continue;
     const int32_t id = found->second;
+    if (role.if_control && vocab.tokens[static_cast<size_t>(id)].type != TokenType::control) continue;
     const bool takes_role = role.id && !(vocab.special.*role.id);
     if (takes_role) vocab.special.*role.id = id;
     if (role.ends) vocab.end.insert(id);

@@ -255,3 +255,28 @@ TEST_CASE("tokens that end an answer become control tokens") {
   CHECK_FALSE(Tokenizer(v).is_end(2));
   warned(v, "is not marked as a control token");
 }
+
+TEST_CASE("an HTML tag is no end of text unless the file says so") {
+  const auto file = [](int32_t type) {
+    return read(with<BpeFile>([&](BpeFile& w) {
+      w.strings(P + "tokens", {"a", "b", "ab", "</s>"});
+      w.numbers(P + "token_type", Type::i32, std::vector<int32_t>{1, 1, 1, type});
+    }));
+  };
+  CHECK(file(1).end.empty());
+  CHECK(file(1).tokens[3].type == TokenType::normal);
+  CHECK(file(3).end == std::set<int32_t>{3});
+}
+
+TEST_CASE("bytes without a token become the unknown token only if it is one") {
+  const auto ids = [](int32_t type) {
+    return Tokenizer(read(with<BpeFile>([&](BpeFile& w) {
+             w.numbers(P + "token_type", Type::i32, std::vector<int32_t>{1, 1, 1, type});
+             w.strings(P + "tokens", {"a", "b", "ab", "<u>"});
+             w.put(P + "unknown_token_id", Type::u32, raw(uint32_t{3}));
+           })))
+        .encode("a\xFF", {.add_special = false});
+  };
+  CHECK(ids(2) == std::vector<int32_t>{0, 3});
+  CHECK(ids(3) == std::vector<int32_t>{0});
+}
