@@ -36,18 +36,20 @@ concept Lanes = requires(typename L::V v, float* out, const float* f, const uint
   { L::load(h) } -> std::same_as<typename L::V>;  // binary16
   { L::all(1.f) } -> std::same_as<typename L::V>;
   { L::fma(v, v, v) } -> std::same_as<typename L::V>;
-  { L::max(v, v) } -> std::same_as<typename L::V>;       // the second if either is NaN
-  { L::round(v) } -> std::same_as<typename L::V>;        // to nearest
+  { L::max(v, v) } -> std::same_as<typename L::V>;            // the second if either is NaN
+  { L::round(v) } -> std::same_as<typename L::V>;             // to nearest
   { L::zero_below(v, v, v) } -> std::same_as<typename L::V>;  // (x, limit, y): x < limit ? 0 : y
-  { L::times_pow2(v, v) } -> std::same_as<typename L::V>;  // v * 2^n, n integral in [-126, 0]
+  { L::times_pow2(v, v) } -> std::same_as<typename L::V>;     // v * 2^n, n integral in [-126, 0]
   L::store(out, v);
-  L::transpose(rows);                                    // width vectors, in place
+  L::transpose(rows);  // width vectors, in place
 };
 
 template <class T>
 float scalar(T x) {
-  if constexpr (std::same_as<T, float>) return x;
-  else return half_to_float(x);
+  if constexpr (std::same_as<T, float>)
+    return x;
+  else
+    return half_to_float(x);
 }
 
 /// exp(x) for x <= 0. x = n ln 2 + r, |r| <= ln(2)/2; exp(r) by its Taylor polynomial of degree 7, whose remainder
@@ -165,8 +167,9 @@ void score(const Tile& tile, const Cache<T>& cache, Range chunk, Range seen, Wor
     transpose_keys<L>(cache, s, std::min(kBlock, seen.end - s), work.kt.data());
     for (int r0 = 0; r0 < tile.rows; r0 += L::max_rows) {
       float* out = work.scores.data() + r0 * kChunk + (s - chunk.begin);
-      strip_of<L>(std::min(L::max_rows, tile.rows - r0), tile.q.data() + r0, work.kt.data(), kBlock, kBlock, int64_t{0}, cache.hd,
-                  [&](int r, int64_t c, auto v) { L::store(out + r * kChunk + c, L::mul(v, scale)); }, [](int, int64_t, float) {});
+      strip_of<L>(
+          std::min(L::max_rows, tile.rows - r0), tile.q.data() + r0, work.kt.data(), kBlock, kBlock, int64_t{0}, cache.hd,
+          [&](int r, int64_t c, auto v) { L::store(out + r * kChunk + c, L::mul(v, scale)); }, [](int, int64_t, float) {});
     }
   }
 }

@@ -34,7 +34,8 @@ struct CostOf {
     for (int64_t q = depth; q <= last; ++q) pairs += a.window > 0 ? std::min<int64_t>(q + 1, a.window) : q + 1;
     const int64_t first_key = a.window > 0 ? std::max<int64_t>(0, depth - a.window + 1) : 0, keys = last + 1 - first_key;
     // Per pair and head: two products of hd, scale, subtract, exp, add.
-    return {a.n_head * pairs * (4 * hd + 4), p.in[0].bytes() + p.in[3].bytes() + p.out[0].bytes() + n_kv * keys * (p.in[1].row_bytes() + p.in[2].row_bytes())};
+    return {a.n_head * pairs * (4 * hd + 4),
+            p.in[0].bytes() + p.in[3].bytes() + p.out[0].bytes() + n_kv * keys * (p.in[1].row_bytes() + p.in[2].row_bytes())};
   }
   Cost operator()(const SwiGlu&) const { return {5 * outputs(), all_bytes()}; }  // exp, add, divide, times gate, times up
   Cost operator()(const Convert&) const { return {outputs(), all_bytes()}; }

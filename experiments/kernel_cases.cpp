@@ -26,9 +26,11 @@ std::vector<DType> weight_types() {
 
 // T: decode, small batches, odd, one more than a tile. N: one row, primes, one more and one less than strips of 8 and 16.
 // K in values for blocks of 32 (576 = SmolLM2's width, a multiple of 64 but not of 256), else in blocks.
-struct MatShape { int64_t T, N, k32, blocks; };
-constexpr MatShape kMatShapes[] = {{1, 1, 32, 1},  {1, 16, 64, 2},  {2, 7, 96, 1},    {3, 33, 576, 2},  {5, 64, 160, 1},  {8, 100, 32, 3},
-                                   {17, 16, 64, 1}, {33, 7, 576, 2}, {1, 100, 576, 3}, {2, 1, 1024, 4},  {5, 33, 1024, 4}, {8, 64, 256, 2},
+struct MatShape {
+  int64_t T, N, k32, blocks;
+};
+constexpr MatShape kMatShapes[] = {{1, 1, 32, 1},    {1, 16, 64, 2},   {2, 7, 96, 1},    {3, 33, 576, 2},  {5, 64, 160, 1},  {8, 100, 32, 3},
+                                   {17, 16, 64, 1},  {33, 7, 576, 2},  {1, 100, 576, 3}, {2, 1, 1024, 4},  {5, 33, 1024, 4}, {8, 64, 256, 2},
                                    {17, 100, 96, 1}, {33, 33, 192, 1}, {3, 16, 1024, 4}, {1, 33, 4096, 16}};
 
 /// Columns of a shape: floats also take widths that are no multiple of anything.
@@ -41,7 +43,8 @@ int64_t columns(const MatShape& s, DType t) {
 void cases_of(Cases& cases, const Rows&) {
   for (const DType t : weight_types())
     for (const int64_t blocks : {1, 3})
-      for (const int64_t T : {1, 5}) add(cases, Rows{}, {matrix(t, 11, info(t).block_values == 1 ? 37 * blocks : info(t).block_values * blocks), vector_of(DType::i32, T)});
+      for (const int64_t T : {1, 5})
+        add(cases, Rows{}, {matrix(t, 11, info(t).block_values == 1 ? 37 * blocks : info(t).block_values * blocks), vector_of(DType::i32, T)});
 }
 
 void cases_of(Cases& cases, const MatMul&) {
@@ -65,7 +68,8 @@ void cases_of(Cases& cases, const RmsNorm&) {
   for (const int64_t T : {1, 3, 17})
     for (const int64_t E : {1, 7, 16, 33, 64, 128, 576, 2048})
       for (const int64_t groups : {1, 3, 9})
-        if (groups == 1 || E <= 128) add(cases, RmsNorm{.eps = groups == 3 ? 1e-5f : 1e-6f}, {matrix(DType::f32, T, groups * E), vector_of(DType::f32, E)});
+        if (groups == 1 || E <= 128)
+          add(cases, RmsNorm{.eps = groups == 3 ? 1e-5f : 1e-6f}, {matrix(DType::f32, T, groups * E), vector_of(DType::f32, E)});
 }
 
 void cases_of(Cases& cases, const RopeTable&) {
@@ -81,8 +85,19 @@ void cases_of(Cases& cases, const RopeTable&) {
 }
 
 void cases_of(Cases& cases, const Rope&) {
-  struct Shape { int64_t T, heads; int head_dim, dims; };
-  for (const Shape s : {Shape{1, 1, 2, 2}, {1, 9, 64, 64}, {3, 4, 16, 16}, {5, 3, 80, 32}, {17, 2, 96, 96}, {33, 5, 128, 128}, {2, 2, 256, 64}, {4, 3, 40, 40}, {7, 1, 48, 22}})
+  struct Shape {
+    int64_t T, heads;
+    int head_dim, dims;
+  };
+  for (const Shape s : {Shape{1, 1, 2, 2},
+                        {1, 9, 64, 64},
+                        {3, 4, 16, 16},
+                        {5, 3, 80, 32},
+                        {17, 2, 96, 96},
+                        {33, 5, 128, 128},
+                        {2, 2, 256, 64},
+                        {4, 3, 40, 40},
+                        {7, 1, 48, 22}})
     for (const auto pairing : {RopePairing::norm, RopePairing::neox})
       add(cases, Rope{.head_dim = s.head_dim, .pairing = pairing}, {matrix(DType::f32, s.T, s.heads * s.head_dim), matrix(DType::f32, s.T, s.dims)});
 }
@@ -95,15 +110,22 @@ void cases_of(Cases& cases, const KvWrite&) {
 }
 
 void cases_of(Cases& cases, const Attention&) {
-  struct Shape { int64_t T, hd; int n_kv, group; int64_t depth, n_ctx; int window; };
+  struct Shape {
+    int64_t T, hd;
+    int n_kv, group;
+    int64_t depth, n_ctx;
+    int window;
+  };
   // T, head size and group against one another; lengths on both sides of tiles (64) and chunks (256); windows inside, across
   // and longer than what there is. depth -1: any positions, one batch in three shuffled.
-  for (const Shape s : {Shape{1, 16, 1, 1, 0, 1, 0},     {1, 64, 3, 3, 0, 40, 0},     {1, 64, 1, 4, 63, 100, 0},   {1, 128, 2, 6, 255, 256, 0}, {1, 128, 1, 3, 256, 300, 0},
-                        {1, 80, 2, 1, 599, 640, 0},      {1, 33, 2, 3, 70, 90, 0},    {1, 256, 1, 4, 300, 512, 0}, {1, 64, 3, 3, 520, 600, 100}, {1, 96, 1, 1, 600, 700, 256},
-                        {2, 64, 2, 4, 511, 700, 0},      {3, 32, 2, 3, 254, 300, 0},  {4, 17, 1, 6, 100, 120, 30},  {4, 128, 1, 1, 380, 400, 7}, {5, 64, 3, 3, 0, 64, 0},
-                        {7, 40, 2, 1, 250, 270, 0},      {8, 16, 1, 4, 0, 8, 0},      {17, 64, 1, 3, 0, 20, 5},     {17, 96, 2, 1, 60, 200, 0},  {33, 128, 1, 6, 0, 50, 0},
-                        {33, 80, 1, 4, 240, 300, 0},     {64, 64, 1, 3, 0, 64, 0},    {65, 32, 2, 1, 0, 80, 16},    {100, 16, 1, 6, 200, 300, 90}, {5, 64, 2, 3, -1, 300, 0},
-                        {9, 48, 1, 4, -1, 600, 0},       {3, 64, 2, 1, -1, 600, 50},  {20, 31, 1, 3, -1, 280, 20},  {130, 64, 1, 1, -1, 200, 0}, {6, 15, 1, 1, -1, 20, 3}})
+  for (const Shape s : {Shape{1, 16, 1, 1, 0, 1, 0},  {1, 64, 3, 3, 0, 40, 0},      {1, 64, 1, 4, 63, 100, 0},  {1, 128, 2, 6, 255, 256, 0},
+                        {1, 128, 1, 3, 256, 300, 0},  {1, 80, 2, 1, 599, 640, 0},   {1, 33, 2, 3, 70, 90, 0},   {1, 256, 1, 4, 300, 512, 0},
+                        {1, 64, 3, 3, 520, 600, 100}, {1, 96, 1, 1, 600, 700, 256}, {2, 64, 2, 4, 511, 700, 0}, {3, 32, 2, 3, 254, 300, 0},
+                        {4, 17, 1, 6, 100, 120, 30},  {4, 128, 1, 1, 380, 400, 7},  {5, 64, 3, 3, 0, 64, 0},    {7, 40, 2, 1, 250, 270, 0},
+                        {8, 16, 1, 4, 0, 8, 0},       {17, 64, 1, 3, 0, 20, 5},     {17, 96, 2, 1, 60, 200, 0}, {33, 128, 1, 6, 0, 50, 0},
+                        {33, 80, 1, 4, 240, 300, 0},  {64, 64, 1, 3, 0, 64, 0},     {65, 32, 2, 1, 0, 80, 16},  {100, 16, 1, 6, 200, 300, 90},
+                        {5, 64, 2, 3, -1, 300, 0},    {9, 48, 1, 4, -1, 600, 0},    {3, 64, 2, 1, -1, 600, 50}, {20, 31, 1, 3, -1, 280, 20},
+                        {130, 64, 1, 1, -1, 200, 0},  {6, 15, 1, 1, -1, 20, 3}})
     for (const DType kv : {DType::f32, DType::f16, DType::bf16}) {
       if (kv == DType::bf16 && s.T > 5) continue;
       const TensorDesc state{kv, {1, s.n_kv, s.n_ctx, s.hd}};
@@ -120,7 +142,8 @@ void cases_of(Cases& cases, const SwiGlu&) {
 
 void cases_of(Cases& cases, const Convert&) {
   for (const DType from : weight_types())
-    for (const int64_t T : {1, 5}) add(cases, Convert{DType::f32}, {matrix(from, T, info(from).block_values == 1 ? 37 : 2 * info(from).block_values)});
+    for (const int64_t T : {1, 5})
+      add(cases, Convert{DType::f32}, {matrix(from, T, info(from).block_values == 1 ? 37 : 2 * info(from).block_values)});
   for (const DType to : {DType::f16, DType::bf16, DType::q8_g16})
     for (const int64_t T : {1, 3, 17})
       for (const int64_t K : {32, 33, 96, 576, 2048})
@@ -129,7 +152,9 @@ void cases_of(Cases& cases, const Convert&) {
 
 /// Calls f(Alternative{}) for each op of the variant.
 template <class F, class... Ops>
-void for_each_op(std::variant<Ops...>*, F&& f) { (f(Ops{}), ...); }
+void for_each_op(std::variant<Ops...>*, F&& f) {
+  (f(Ops{}), ...);
+}
 
 }  // namespace
 

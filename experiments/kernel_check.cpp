@@ -33,7 +33,9 @@ class Guarded {
   void assign(const std::vector<std::byte>& bytes) { std::copy(bytes.begin(), bytes.end(), data()); }
   bool equals(const std::vector<std::byte>& bytes) { return std::equal(bytes.begin(), bytes.end(), data()); }
   bool intact() const {
-    const auto clean = [&](size_t from, size_t to) { return std::all_of(memory_.begin() + from, memory_.begin() + to, [&](std::byte b) { return b == pattern_; }); };
+    const auto clean = [&](size_t from, size_t to) {
+      return std::all_of(memory_.begin() + from, memory_.begin() + to, [&](std::byte b) { return b == pattern_; });
+    };
     return clean(0, offset_) && clean(offset_ + size_, memory_.size());
   }
 
@@ -115,7 +117,9 @@ struct MakeGate {
     }
     return g;
   }
-  struct Row { double yardstick, ulps, absolute; };
+  struct Row {
+    double yardstick, ulps, absolute;
+  };
 
   Gate operator()(const Rows&) const { return {}; }
   Gate operator()(const Add&) const { return {}; }
@@ -225,8 +229,8 @@ void compare(CheckResult& r, const TensorDesc& d, const std::vector<std::byte>& 
     r.worst = std::max(r.worst, error / gate.allowed[i]);
     if (gate.yardstick[i] > 0x1p-100) r.worst_ulp = std::max(r.worst_ulp, error / (kUlp * gate.yardstick[i]));
     if (!(error <= gate.allowed[i]) && r.failure.empty())
-      r.failure = fmt::format("element {} is {:.9g}, must be {:.9g} within {:.3g}: off by {:.3g} = {:.1f} ulp of {:.3g}", element(d, i), g, w, gate.allowed[i], error,
-                              error / (kUlp * gate.yardstick[i]), gate.yardstick[i]);
+      r.failure = fmt::format("element {} is {:.9g}, must be {:.9g} within {:.3g}: off by {:.3g} = {:.1f} ulp of {:.3g}", element(d, i), g, w,
+                              gate.allowed[i], error, error / (kUlp * gate.yardstick[i]), gate.yardstick[i]);
   }
   if (gg > 0 && ww > 0) r.cosine = dot / std::sqrt(gg * ww);
   if (r.failure.empty() && r.data == DataKind::normal && got.size() >= 16 && r.cosine < 1 - 1e-9)
@@ -235,7 +239,8 @@ void compare(CheckResult& r, const TensorDesc& d, const std::vector<std::byte>& 
 
 bool selected(const KernelCase& c, std::optional<DType> dtype) {
   const auto has = [&](const TensorDesc& d) { return d.dtype == *dtype; };
-  return !dtype || std::any_of(c.problem.in.begin(), c.problem.in.end(), has) || (c.problem.op.index() == Op(Convert{}).index() && has(c.problem.out[0]));
+  return !dtype || std::any_of(c.problem.in.begin(), c.problem.in.end(), has) ||
+         (c.problem.op.index() == Op(Convert{}).index() && has(c.problem.out[0]));
 }
 
 }  // namespace
@@ -286,8 +291,10 @@ CheckResult KernelChecker::check(const Kernel& kernel, const KernelCase& c, uint
       if (!r) return r;
     } else if (run.out != first) {
       const auto at = std::mismatch(first.begin(), first.end(), run.out.begin()).first - first.begin();
-      r.failure = fmt::format("run {} with {} threads differs from run 1 at byte {} of row {}: an element is left unwritten, memory outside the inputs is read, "
-                              "or the result depends on the threads", i + 1, pool.size(), at % c.problem.out[0].row_bytes(), at / c.problem.out[0].row_bytes());
+      r.failure = fmt::format(
+          "run {} with {} threads differs from run 1 at byte {} of row {}: an element is left unwritten, memory outside the inputs is read, "
+          "or the result depends on the threads",
+          i + 1, pool.size(), at % c.problem.out[0].row_bytes(), at / c.problem.out[0].row_bytes());
       return r;
     }
   }
@@ -299,7 +306,8 @@ CheckResult KernelChecker::check(const Kernel& kernel, const Problem& p, DataKin
   return check(kernel, KernelCase{p, data}, seed, pools);
 }
 
-std::vector<KernelReport> KernelChecker::test(const Registry& registry, const Selection& select, const std::function<void(const std::string&)>& progress) {
+std::vector<KernelReport> KernelChecker::test(const Registry& registry, const Selection& select,
+                                              const std::function<void(const std::string&)>& progress) {
   std::vector<KernelReport> reports;
   for (const auto op : op_names()) {
     if (!select.op.empty() && select.op != op) continue;
@@ -308,8 +316,10 @@ std::vector<KernelReport> KernelChecker::test(const Registry& registry, const Se
     for (const auto& k : registry.all()) {
       if (k.op != op || !k.name().starts_with(select.prefix)) continue;
       KernelReport report{.kernel = k.name()};
-      if (k.isa > select.isa) report.skipped = fmt::format("needs {}, this machine has {}", name_of(k.isa), name_of(select.isa));
-      else kernels.push_back(&k), report_of.push_back(reports.size());
+      if (k.isa > select.isa)
+        report.skipped = fmt::format("needs {}, this machine has {}", name_of(k.isa), name_of(select.isa));
+      else
+        kernels.push_back(&k), report_of.push_back(reports.size());
       reports.push_back(std::move(report));
     }
     const auto cases = kernel_cases(op);
@@ -328,8 +338,8 @@ std::vector<KernelReport> KernelChecker::test(const Registry& registry, const Se
         if (result) continue;
         ++report.failed;
         if (progress)
-          progress(fmt::format("{}: {} ({} data)\n  {}\n  repeat: kerf kernels test {} --case {} --seed {}", result.kernel, result.problem, name_of(result.data), result.failure,
-                               result.kernel, i, result.seed));
+          progress(fmt::format("{}: {} ({} data)\n  {}\n  repeat: kerf kernels test {} --case {} --seed {}", result.kernel, result.problem,
+                               name_of(result.data), result.failure, result.kernel, i, result.seed));
         if (report.failures.size() < 3) report.failures.push_back(std::move(result));
       }
     }

@@ -34,7 +34,7 @@ struct KernelReport {
 };
 
 struct KernelTiming {
-  double seconds = 0;  // best of the repetitions
+  double seconds = 0;             // best of the repetitions
   double gflops = 0, gbytes = 0;  // per second, by core/cost.h
 };
 
@@ -49,11 +49,11 @@ class KernelChecker {
   CheckResult check(const Kernel& kernel, const Problem& p, DataKind data, uint64_t seed, ThreadPool& pool);
 
   struct Selection {
-    std::string prefix{};           // of Kernel::name(): "cpu/matmul.q4_k"; empty: all
-    std::string op{};               // only kernels and cases of this op
-    std::optional<DType> dtype{};   // only cases with an input of this type (convert: or output)
-    std::optional<size_t> only{};   // one case: its index in kernel_cases(op)
-    Isa isa = Isa::base;            // what this machine has
+    std::string prefix{};          // of Kernel::name(): "cpu/matmul.q4_k"; empty: all
+    std::string op{};              // only kernels and cases of this op
+    std::optional<DType> dtype{};  // only cases with an input of this type (convert: or output)
+    std::optional<size_t> only{};  // one case: its index in kernel_cases(op)
+    Isa isa = Isa::base;           // what this machine has
     uint64_t seed = 1;
   };
   /// Every selected kernel on every selected case it accepts. A kernel that no case reaches fails, unless the selection

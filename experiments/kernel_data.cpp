@@ -17,7 +17,9 @@ namespace {
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN(), kInfinity = std::numeric_limits<float>::infinity();
 
 template <class T>
-void put(std::byte* at, T value) { std::memcpy(at, &value, sizeof value); }
+void put(std::byte* at, T value) {
+  std::memcpy(at, &value, sizeof value);
+}
 
 /// A row of floats. `limit` is the largest outlier; `specials` allows NaN and infinity.
 struct RowMaker {
@@ -38,19 +40,27 @@ struct RowMaker {
       case 1:  // cancellation: large neighbours of opposite sign
         for (int64_t i = 1; i < n; i += 2) row[i] = -(row[i - 1] = static_cast<float>(row[i - 1] * limit));
         break;
-      case 2: std::fill(row, row + n, row[0]); break;  // constant
-      case 3:                                          // subnormal in f32, and in f16
+      case 2:
+        std::fill(row, row + n, row[0]);
+        break;  // constant
+      case 3:   // subnormal in f32, and in f16
         for (int64_t i = 0; i < n; ++i) row[i] *= i % 2 ? 1e-41f : 3e-7f;
         break;
       case 4:  // zeros of both signs
         for (int64_t i = 0; i < n; ++i) row[i] = i % 3 ? -0.f : 0.f;
         break;
       case 5:  // both sides of f16's largest value, and ties
-        for (int64_t i = 0; i < n; ++i) row[i] = std::copysign(limit < 65504 ? limit : i % 3 == 0 ? 65519.99f : i % 3 == 1 ? 65520.f : 2049.f, row[i]);
+        for (int64_t i = 0; i < n; ++i)
+          row[i] = std::copysign(limit < 65504 ? limit : i % 3 == 0 ? 65519.99f : i % 3 == 1 ? 65520.f : 2049.f, row[i]);
         break;
-      case 6: row[place] = specials ? kNan : limit; break;
-      case 7: row[place] = specials ? -kInfinity : -limit; break;
-      default: break;
+      case 6:
+        row[place] = specials ? kNan : limit;
+        break;
+      case 7:
+        row[place] = specials ? -kInfinity : -limit;
+        break;
+      default:
+        break;
     }
   }
 };
@@ -58,22 +68,46 @@ struct RowMaker {
 /// Where the binary16 scales of a block are (ggml-common.h's structs). Formats without one are handled in fill_blocks.
 std::vector<int> half_scales(DType t) {
   switch (t) {
-    case DType::q4_0: case DType::q5_0: case DType::q8_0: case DType::iq4_nl: case DType::q1_0: case DType::q2_0: return {0};
-    case DType::iq2_xxs: case DType::iq2_xs: case DType::iq2_s: case DType::iq3_xxs: case DType::iq3_s: case DType::iq1_s: case DType::iq4_xs: return {0};
-    case DType::q4_1: case DType::q5_1: case DType::q4_k: case DType::q5_k: return {0, 2};
-    case DType::q2_k: return {80, 82};
-    case DType::q3_k: return {108};
-    case DType::q6_k: return {208};
-    case DType::tq1_0: return {52};
-    case DType::tq2_0: return {64};
-    default: return {};
+    case DType::q4_0:
+    case DType::q5_0:
+    case DType::q8_0:
+    case DType::iq4_nl:
+    case DType::q1_0:
+    case DType::q2_0:
+      return {0};
+    case DType::iq2_xxs:
+    case DType::iq2_xs:
+    case DType::iq2_s:
+    case DType::iq3_xxs:
+    case DType::iq3_s:
+    case DType::iq1_s:
+    case DType::iq4_xs:
+      return {0};
+    case DType::q4_1:
+    case DType::q5_1:
+    case DType::q4_k:
+    case DType::q5_k:
+      return {0, 2};
+    case DType::q2_k:
+      return {80, 82};
+    case DType::q3_k:
+      return {108};
+    case DType::q6_k:
+      return {208};
+    case DType::tq1_0:
+      return {52};
+    case DType::tq2_0:
+      return {64};
+    default:
+      return {};
   }
 }
 
 uint16_t random_scale(Random& random, DataKind kind) {
   if (kind == DataKind::exact) return float_to_half(std::ldexp(random.below(2) ? 1.f : -1.f, static_cast<int>(random.below(2)) - 1));
   if (kind == DataKind::normal) return float_to_half(static_cast<float>(0.002 + 0.05 * random.uniform()));
-  constexpr uint16_t kEdges[] = {0x0000, 0x8000, 0x0001, 0x03FF, 0x0400, 0x7BFF, 0xFBFF, 0x3C00, 0xBC00, 0x2000};  // zeros, subnormals, +-65504, +-1, 2^-7
+  constexpr uint16_t kEdges[] = {0x0000, 0x8000, 0x0001, 0x03FF, 0x0400,
+                                 0x7BFF, 0xFBFF, 0x3C00, 0xBC00, 0x2000};  // zeros, subnormals, +-65504, +-1, 2^-7
   return kEdges[random.below(std::size(kEdges))];
 }
 
@@ -92,7 +126,9 @@ void fill_blocks(Random& random, DType t, DataKind kind, std::byte* bytes, int64
     }
     if (t == DType::mxfp4) bytes[0] = static_cast<std::byte>(kind == DataKind::adversarial ? random.below(2) ? 127 : 180 : 126 + random.below(3));
     if (t == DType::nvfp4)
-      for (int i = 0; i < 4; ++i) bytes[i] = static_cast<std::byte>(kind == DataKind::exact ? 0x30 + 8 * random.below(3) : random.below(kind == DataKind::normal ? 0x40 : 0x7F));
+      for (int i = 0; i < 4; ++i)
+        bytes[i] =
+            static_cast<std::byte>(kind == DataKind::exact ? 0x30 + 8 * random.below(3) : random.below(kind == DataKind::normal ? 0x40 : 0x7F));
   }
 }
 
@@ -118,15 +154,21 @@ std::vector<std::byte> values(Random random, const TensorDesc& d, const RowMaker
   std::vector<float> row(static_cast<size_t>(d.cols()));
   for (int64_t r = 0; r < d.rows(); ++r) {
     std::byte* at = bytes.data() + r * d.row_bytes();
-    if (d.dtype == DType::q8_g16) fill_q8_g16(random, maker, at, d.cols());
-    else if (info(d.dtype).block_values > 1) fill_blocks(random, d.dtype, maker.kind, at, d.cols() / info(d.dtype).block_values);
+    if (d.dtype == DType::q8_g16)
+      fill_q8_g16(random, maker, at, d.cols());
+    else if (info(d.dtype).block_values > 1)
+      fill_blocks(random, d.dtype, maker.kind, at, d.cols() / info(d.dtype).block_values);
     else {
       maker.fill(random, row.data(), d.cols());
       for (int64_t i = 0; i < d.cols(); ++i) {
-        if (d.dtype == DType::f32) put(at + 4 * i, row[i]);
-        else if (d.dtype == DType::f16) put(at + 2 * i, float_to_half(row[i]));
-        else if (d.dtype == DType::bf16) put(at + 2 * i, float_to_bf16(row[i]));
-        else KERF_CHECK(false, "no test data for " + std::string(name_of(d.dtype)));
+        if (d.dtype == DType::f32)
+          put(at + 4 * i, row[i]);
+        else if (d.dtype == DType::f16)
+          put(at + 2 * i, float_to_half(row[i]));
+        else if (d.dtype == DType::bf16)
+          put(at + 2 * i, float_to_bf16(row[i]));
+        else
+          KERF_CHECK(false, "no test data for " + std::string(name_of(d.dtype)));
       }
     }
   }
@@ -189,23 +231,27 @@ struct MakeInputs {
     const int64_t dims = p.in[1].cols();
     for (int64_t t = 0; t < p.in[1].rows(); ++t)
       for (int64_t i = 0; i < dims / 2; ++i) {
-        const double angle = kind == DataKind::exact ? std::numbers::pi / 2 * static_cast<double>(random.below(4)) : 2 * std::numbers::pi * random.uniform();
+        const double angle =
+            kind == DataKind::exact ? std::numbers::pi / 2 * static_cast<double>(random.below(4)) : 2 * std::numbers::pi * random.uniform();
         put(table.data() + 4 * (t * dims + i), static_cast<float>(kind == DataKind::exact ? std::round(std::cos(angle)) : std::cos(angle)));
-        put(table.data() + 4 * (t * dims + dims / 2 + i), static_cast<float>(kind == DataKind::exact ? std::round(std::sin(angle)) : std::sin(angle)));
+        put(table.data() + 4 * (t * dims + dims / 2 + i),
+            static_cast<float>(kind == DataKind::exact ? std::round(std::sin(angle)) : std::sin(angle)));
       }
     return in;
   }
   KernelInputs operator()(const KvWrite&) const {
     Random random(seed, 9);
     return {{values(Random(seed, 0), p.in[0], {DataKind::normal}), values(Random(seed, 1), p.in[1], {kind, 1e5f}),
-             integers(positions(random, p.in[2].cols(), p.in[0].shape[2], depth))}, {}};
+             integers(positions(random, p.in[2].cols(), p.in[0].shape[2], depth))},
+            {}};
   }
   KernelInputs operator()(const Attention& a) const {
     Random random(seed, 9);
     const int64_t n_kv = p.in[1].shape[1], n_ctx = p.in[1].shape[2], hd = p.in[1].shape[3];
     const auto at = positions(random, p.in[0].rows(), n_ctx, depth);
     KernelInputs in{{values(Random(seed, 0), p.in[0], {kind, 30, true}), values(Random(seed, 1), p.in[1], {kind, 30, false}),
-                     values(Random(seed, 2), p.in[2], {kind, 1e4f, false}), integers(at)}, {}};
+                     values(Random(seed, 2), p.in[2], {kind, 1e4f, false}), integers(at)},
+                    {}};
     const int64_t last = *std::max_element(at.begin(), at.end()), lowest = *std::min_element(at.begin(), at.end());
     const int64_t first = a.window > 0 ? std::max<int64_t>(0, lowest - a.window + 1) : 0;
     for (size_t i = 1; i <= 2; ++i)
@@ -218,9 +264,12 @@ struct MakeInputs {
     if (kind == DataKind::adversarial && a.window == 0 && random.below(2) == 0) {
       auto* v = in.bytes[2].data() + (random.below(n_kv) * n_ctx) * p.in[2].row_bytes();
       const int64_t d = random.below(hd);
-      if (p.in[2].dtype == DType::f32) put(v + 4 * d, kNan);
-      else if (p.in[2].dtype == DType::f16) put(v + 2 * d, float_to_half(kNan));
-      else put(v + 2 * d, float_to_bf16(kNan));
+      if (p.in[2].dtype == DType::f32)
+        put(v + 4 * d, kNan);
+      else if (p.in[2].dtype == DType::f16)
+        put(v + 2 * d, float_to_half(kNan));
+      else
+        put(v + 2 * d, float_to_bf16(kNan));
     }
     return in;
   }
@@ -230,9 +279,12 @@ struct MakeInputs {
 
 std::string_view name_of(DataKind kind) {
   switch (kind) {
-    case DataKind::exact: return "exact";
-    case DataKind::normal: return "normal";
-    case DataKind::adversarial: return "adversarial";
+    case DataKind::exact:
+      return "exact";
+    case DataKind::normal:
+      return "normal";
+    case DataKind::adversarial:
+      return "adversarial";
   }
   return "?";
 }

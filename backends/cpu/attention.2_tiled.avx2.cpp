@@ -54,14 +54,14 @@ static_assert(attention::Lanes<Avx2>);
 void attention_2_tiled_avx2(Registry::Adder registry);
 void attention_2_tiled_avx2(Registry::Adder registry) {
   add_rung(registry, {.op = Attention::name,
-                     .variant = "2_tiled.avx2",
-                     .improves = "1_online",
-                     .note = "tiles of queries x chunks of keys: a key is loaded once for 64 rows, not once per head and token",
-                     .preference = 2,
-                     .isa = Isa::avx2,
-                     .accepts = attention_accepts,
-                     .run = run_tiled_attention<Avx2>,
-                     .scratch_bytes = attention_scratch});
+                      .variant = "2_tiled.avx2",
+                      .improves = "1_online",
+                      .note = "tiles of queries x chunks of keys: a key is loaded once for 64 rows, not once per head and token",
+                      .preference = 2,
+                      .isa = Isa::avx2,
+                      .accepts = attention_accepts,
+                      .run = run_tiled_attention<Avx2>,
+                      .scratch_bytes = attention_scratch});
 }
 
 }  // namespace kerf::cpu

@@ -57,14 +57,14 @@ static_assert(attention::Lanes<Avx512>);
 void attention_3_tiled_avx512(Registry::Adder registry);
 void attention_3_tiled_avx512(Registry::Adder registry) {
   add_rung(registry, {.op = Attention::name,
-                     .variant = "3_tiled.avx512",
-                     .improves = "2_tiled.avx2",
-                     .note = "16 lanes instead of 8, 8 rows instead of 4 for each loaded key vector",
-                     .preference = 3,
-                     .isa = Isa::avx512,
-                     .accepts = attention_accepts,
-                     .run = run_tiled_attention<Avx512>,
-                     .scratch_bytes = attention_scratch});
+                      .variant = "3_tiled.avx512",
+                      .improves = "2_tiled.avx2",
+                      .note = "16 lanes instead of 8, 8 rows instead of 4 for each loaded key vector",
+                      .preference = 3,
+                      .isa = Isa::avx512,
+                      .accepts = attention_accepts,
+                      .run = run_tiled_attention<Avx512>,
+                      .scratch_bytes = attention_scratch});
 }
 
 }  // namespace kerf::cpu

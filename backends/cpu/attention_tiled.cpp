@@ -5,7 +5,14 @@ namespace kerf::cpu {
 AttentionShape attention_shape(const Problem& p) {
   const auto& op = std::get<Attention>(p.op);
   const auto& k = p.in[1].shape;
-  return {.T = p.in[0].rows(), .H = op.n_head, .n_kv = k[1], .n_ctx = k[2], .hd = k[3], .group = op.n_head / k[1], .scale = op.scale, .window = op.window};
+  return {.T = p.in[0].rows(),
+          .H = op.n_head,
+          .n_kv = k[1],
+          .n_ctx = k[2],
+          .hd = k[3],
+          .group = op.n_head / k[1],
+          .scale = op.scale,
+          .window = op.window};
 }
 
 Support attention_accepts(const Problem& p) {

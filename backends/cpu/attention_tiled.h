@@ -85,7 +85,8 @@ struct AttentionRun {
       std::array<attention::State<float>, attention::kTileRows> state{};
       const auto tile_rows = tile(kv, first, std::min(step, s.T - first), index);
       for (int r = 0; r < tile_rows.rows; ++r) out[r] = sums + (c * rows + index[r]) * s.hd;
-      attention::attend_chunk<L>(tile_rows, cache(kv), {c * attention::kChunk, std::min((c + 1) * attention::kChunk, s.n_ctx)}, out.data(), state.data(), work);
+      attention::attend_chunk<L>(tile_rows, cache(kv), {c * attention::kChunk, std::min((c + 1) * attention::kChunk, s.n_ctx)}, out.data(),
+                                 state.data(), work);
       for (int r = 0; r < tile_rows.rows; ++r) states[c * rows + index[r]] = state[r];
     });
     call.pool.parallel_for(rows, [&](int64_t row) {
@@ -108,11 +109,15 @@ template <class L>
 void run_tiled_attention(const Problem& p, const Call& call) {
   const auto go = [&](auto type) {
     const AttentionRun<decltype(type)> run{attention_shape(p), call};
-    if (run.s.T <= kSplitTokens) run.template chunks_in_tasks<L>();
-    else run.template tokens_in_tiles<L>();
+    if (run.s.T <= kSplitTokens)
+      run.template chunks_in_tasks<L>();
+    else
+      run.template tokens_in_tiles<L>();
   };
-  if (p.in[1].dtype == DType::f32) go(float{});
-  else go(uint16_t{});
+  if (p.in[1].dtype == DType::f32)
+    go(float{});
+  else
+    go(uint16_t{});
 }
 
 }  // namespace KERF_ISA

@@ -26,7 +26,8 @@ Support accepts(const Problem& p) {
   const DType from = p.in[0].dtype, to = std::get<Convert>(p.op).to;
   if (auto s = require(decodable(from), "the source format has no decoder"); !s) return s;
   if (to == DType::f32) return {};
-  return require(from == DType::f32 && (to == DType::f16 || to == DType::bf16 || to == DType::q8_g16), "only f32 is converted to f16, bf16 or q8_g16");
+  return require(from == DType::f32 && (to == DType::f16 || to == DType::bf16 || to == DType::q8_g16),
+                 "only f32 is converted to f16, bf16 or q8_g16");
 }
 
 }  // namespace

@@ -28,8 +28,6 @@ Support accepts(const Problem& p) {
 
 }  // namespace
 
-void kv_write(Registry::Adder registry) {
-  registry.add({.op = KvWrite::name, .note = "the definition", .accepts = accepts, .run = run});
-}
+void kv_write(Registry::Adder registry) { registry.add({.op = KvWrite::name, .note = "the definition", .accepts = accepts, .run = run}); }
 
 }  // namespace kerf::reference

@@ -8,7 +8,8 @@ namespace {
 
 void run(const Problem&, const Call& call) {
   const float *gate = call.in[0].as<const float>(), *up = call.in[1].as<const float>();
-  for (int64_t i = 0; i < call.out[0].desc.size(); ++i) call.out[0].as<float>()[i] = static_cast<float>(gate[i] / (1 + std::exp(-double(gate[i]))) * up[i]);
+  for (int64_t i = 0; i < call.out[0].desc.size(); ++i)
+    call.out[0].as<float>()[i] = static_cast<float>(gate[i] / (1 + std::exp(-double(gate[i]))) * up[i]);
 }
 
 }  // namespace

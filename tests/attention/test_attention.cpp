@@ -116,7 +116,9 @@ TEST_CASE("the visible range is the predicate") {
 
 /// Four floats as a vector: flash.h without any instruction set.
 struct Four {
-  struct V { float x[4]; };
+  struct V {
+    float x[4];
+  };
   static constexpr int64_t width = 4;
   static constexpr int max_rows = 3;
   template <class F>
@@ -125,17 +127,37 @@ struct Four {
     for (int i = 0; i < 4; ++i) v.x[i] = f(i);
     return v;
   }
-  static V load(const float* p) { return map([=](int i) { return p[i]; }); }
-  static V load(const uint16_t* p) { return map([=](int i) { return half_to_float(p[i]); }); }
+  static V load(const float* p) {
+    return map([=](int i) { return p[i]; });
+  }
+  static V load(const uint16_t* p) {
+    return map([=](int i) { return half_to_float(p[i]); });
+  }
   static void store(float* p, V v) { std::copy(v.x, v.x + 4, p); }
-  static V all(float x) { return map([=](int) { return x; }); }
-  static V add(V a, V b) { return map([&](int i) { return a.x[i] + b.x[i]; }); }
-  static V mul(V a, V b) { return map([&](int i) { return a.x[i] * b.x[i]; }); }
-  static V fma(V a, V b, V c) { return map([&](int i) { return std::fma(a.x[i], b.x[i], c.x[i]); }); }
-  static V max(V a, V b) { return map([&](int i) { return a.x[i] > b.x[i] ? a.x[i] : b.x[i]; }); }
-  static V round(V v) { return map([&](int i) { return std::nearbyint(v.x[i]); }); }
-  static V zero_below(V x, V limit, V y) { return map([&](int i) { return x.x[i] < limit.x[i] ? 0 : y.x[i]; }); }
-  static V times_pow2(V v, V n) { return map([&](int i) { return std::ldexp(v.x[i], static_cast<int>(n.x[i])); }); }
+  static V all(float x) {
+    return map([=](int) { return x; });
+  }
+  static V add(V a, V b) {
+    return map([&](int i) { return a.x[i] + b.x[i]; });
+  }
+  static V mul(V a, V b) {
+    return map([&](int i) { return a.x[i] * b.x[i]; });
+  }
+  static V fma(V a, V b, V c) {
+    return map([&](int i) { return std::fma(a.x[i], b.x[i], c.x[i]); });
+  }
+  static V max(V a, V b) {
+    return map([&](int i) { return a.x[i] > b.x[i] ? a.x[i] : b.x[i]; });
+  }
+  static V round(V v) {
+    return map([&](int i) { return std::nearbyint(v.x[i]); });
+  }
+  static V zero_below(V x, V limit, V y) {
+    return map([&](int i) { return x.x[i] < limit.x[i] ? 0 : y.x[i]; });
+  }
+  static V times_pow2(V v, V n) {
+    return map([&](int i) { return std::ldexp(v.x[i], static_cast<int>(n.x[i])); });
+  }
   static void transpose(V* r) {
     for (int i = 0; i < 4; ++i)
       for (int j = 0; j < i; ++j) std::swap(r[i].x[j], r[j].x[i]);
@@ -184,9 +206,12 @@ TEST_CASE("a tile in chunks against the reference, head sizes and ranges of all 
     }
     std::vector<State<float>> state(7);
     const auto work = std::make_unique<Workspace>();
-    for (int64_t c = 0; c < n; c += kChunk) attend_chunk<Four>(tile, Cache<float>{k.data(), v.data(), hd}, {c, std::min(c + kChunk, n)}, rows.data(), state.data(), *work);
+    for (int64_t c = 0; c < n; c += kChunk)
+      attend_chunk<Four>(tile, Cache<float>{k.data(), v.data(), hd}, {c, std::min(c + kChunk, n)}, rows.data(), state.data(), *work);
     for (size_t r = 0; r < 7; ++r) {
-      const auto part = [&](const std::vector<float>& from, Range range) { return std::vector<double>(from.begin() + range.begin * hd, from.begin() + range.end * hd); };
+      const auto part = [&](const std::vector<float>& from, Range range) {
+        return std::vector<double>(from.begin() + range.begin * hd, from.begin() + range.end * hd);
+      };
       std::vector<double> want(static_cast<size_t>(hd));
       const auto row = static_cast<int64_t>(r);
       reference(part(q, {row, row + 1}), part(k, ranges[r]), part(v, ranges[r]), 0.3f, want);

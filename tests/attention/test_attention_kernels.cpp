@@ -29,8 +29,10 @@ std::vector<float> run(const Kernel& k, const Problem& p, std::vector<std::vecto
   std::vector<float> out(static_cast<size_t>(p.out[0].size()));
   std::vector<std::byte> scratch(k.scratch(p) + 64);
   auto* aligned = scratch.data() + (64 - reinterpret_cast<uintptr_t>(scratch.data()) % 64) % 64;
-  const std::vector<TensorView> in{{p.in[0], bytes[0].data() + first * p.in[0].row_bytes()}, {p.in[1], bytes[1].data()},
-                                   {p.in[2], bytes[2].data()}, {p.in[3], bytes[3].data() + first * 4}};
+  const std::vector<TensorView> in{{p.in[0], bytes[0].data() + first * p.in[0].row_bytes()},
+                                   {p.in[1], bytes[1].data()},
+                                   {p.in[2], bytes[2].data()},
+                                   {p.in[3], bytes[3].data() + first * 4}};
   const TensorView result{p.out[0], out.data()};
   k.run(p, {in, {&result, 1}, {aligned, k.scratch(p)}, pool});
   return out;
@@ -45,7 +47,9 @@ TEST_CASE("one token alone, four at a time and the whole batch give the same bit
   for (const auto& k : registry.all()) {
     if (k.op != Attention::name || k.isa > detect_isa()) continue;
     ++kernels;
-    for (const Setup& s : {Setup{70, 64, 1, 3, 0, 80, 0, DType::f16}, {33, 128, 2, 6, 500, 540, 0, DType::f16}, {40, 80, 1, 4, 240, 300, 50, DType::f32},
+    for (const Setup& s : {Setup{70, 64, 1, 3, 0, 80, 0, DType::f16},
+                           {33, 128, 2, 6, 500, 540, 0, DType::f16},
+                           {40, 80, 1, 4, 240, 300, 50, DType::f32},
                            {20, 33, 3, 1, 250, 280, 0, DType::f32}}) {
       const Problem whole = attention_of(s, s.T);
       auto inputs = make_inputs(whole, DataKind::normal, seed, s.depth);

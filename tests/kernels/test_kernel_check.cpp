@@ -44,7 +44,8 @@ void reads_behind(const Problem&, const Call& call) { last(call) += 1e-30f * cal
 void trusts_scratch(const Problem&, const Call& call) { last(call) += static_cast<float>(call.scratch[0]) * 1e-30f; }
 void depends_on_threads(const Problem&, const Call& call) { last(call) *= call.pool.size() > 1 ? 1 + 0x1p-22f : 1.f; }
 void drops_a_product(const Problem& p, const Call& call) {
-  if (p.in[1].dtype == DType::f32) last(call) -= call.in[0].row<const float>(p.in[0].rows() - 1)[0] * call.in[1].row<const float>(p.in[1].rows() - 1)[0];
+  if (p.in[1].dtype == DType::f32)
+    last(call) -= call.in[0].row<const float>(p.in[0].rows() - 1)[0] * call.in[1].row<const float>(p.in[1].rows() - 1)[0];
 }
 void hides_nan(const Problem&, const Call& call) {
   for (int64_t i = 0; i < call.out[0].desc.size(); ++i)
@@ -55,12 +56,13 @@ void throws(const Problem&, const Call&) { throw std::runtime_error("no"); }
 template <void (*fault)(const Problem&, const Call&)>
 KernelReport report(bool seeded_for_one_case = false) {
   Registry registry;
-  registry.backend("wrong").add({.op = MatMul::name,
-                                 .variant = "seeded",
-                                 .note = "a fault on purpose",
-                                 .accepts = [](const Problem& p) { return require(p.in[0].dtype == DType::f32 && p.in[1].size() < 20000, "small ones are enough here"); },
-                                 .scratch_bytes = [](const Problem&) { return size_t{64}; },
-                                 .run = matmul_then<fault>});
+  registry.backend("wrong").add(
+      {.op = MatMul::name,
+       .variant = "seeded",
+       .note = "a fault on purpose",
+       .accepts = [](const Problem& p) { return require(p.in[0].dtype == DType::f32 && p.in[1].size() < 20000, "small ones are enough here"); },
+       .scratch_bytes = [](const Problem&) { return size_t{64}; },
+       .run = matmul_then<fault>});
   KernelChecker checker;
   KernelChecker::Selection select{.op = "matmul", .dtype = DType::f32, .seed = 3};
   if (seeded_for_one_case) select.only = 1;
@@ -107,9 +109,22 @@ TEST_CASE("a fault in one element of a random case is found with normal data too
 
 TEST_CASE("a kernel that no case reaches fails, and a failure says how to repeat it") {
   Registry registry;
-  registry.backend("wrong").add({.op = Add::name, .variant = "lonely", .note = "n", .accepts = [](const Problem&) { return Support{"never"}; }, .run = [](const Problem&, const Call&) {}});
-  registry.backend("wrong").add({.op = Add::name, .variant = "idle", .note = "writes nothing", .accepts = [](const Problem&) { return Support{}; }, .run = [](const Problem&, const Call&) {}});
-  registry.backend("wrong").add({.op = Add::name, .variant = "other", .note = "n", .isa = Isa::vnni, .accepts = [](const Problem&) { return Support{}; }, .run = [](const Problem&, const Call&) {}});
+  registry.backend("wrong").add({.op = Add::name,
+                                 .variant = "lonely",
+                                 .note = "n",
+                                 .accepts = [](const Problem&) { return Support{"never"}; },
+                                 .run = [](const Problem&, const Call&) {}});
+  registry.backend("wrong").add({.op = Add::name,
+                                 .variant = "idle",
+                                 .note = "writes nothing",
+                                 .accepts = [](const Problem&) { return Support{}; },
+                                 .run = [](const Problem&, const Call&) {}});
+  registry.backend("wrong").add({.op = Add::name,
+                                 .variant = "other",
+                                 .note = "n",
+                                 .isa = Isa::vnni,
+                                 .accepts = [](const Problem&) { return Support{}; },
+                                 .run = [](const Problem&, const Call&) {}});
   std::vector<std::string> texts;
   KernelChecker checker;
   const auto reports = checker.test(registry, {.op = "add", .isa = Isa::base, .seed = 42}, [&](const std::string& t) { texts.push_back(t); });

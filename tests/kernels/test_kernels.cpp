@@ -26,14 +26,22 @@ KernelChecker::Selection parse(std::span<char*> arguments, bool& reach) {
   KernelChecker::Selection select{.isa = detect_isa()};
   for (size_t i = 0; i < arguments.size(); ++i) {
     const std::string_view a = arguments[i];
-    if (a == "--reach") reach = true;
-    else if (!a.starts_with("--")) select.prefix = a;
-    else if (i + 1 == arguments.size()) throw Error(ErrorKind::usage, fmt::format("{} needs a value", a));
-    else if (const std::string_view v = arguments[++i]; a == "--op") select.op = v;
-    else if (a == "--dtype") select.dtype = dtype_named(v);
-    else if (a == "--case") select.only = number<size_t>(v);
-    else if (a == "--seed") select.seed = number<uint64_t>(v);
-    else throw Error(ErrorKind::usage, fmt::format("unknown option {}", a));
+    if (a == "--reach")
+      reach = true;
+    else if (!a.starts_with("--"))
+      select.prefix = a;
+    else if (i + 1 == arguments.size())
+      throw Error(ErrorKind::usage, fmt::format("{} needs a value", a));
+    else if (const std::string_view v = arguments[++i]; a == "--op")
+      select.op = v;
+    else if (a == "--dtype")
+      select.dtype = dtype_named(v);
+    else if (a == "--case")
+      select.only = number<size_t>(v);
+    else if (a == "--seed")
+      select.seed = number<uint64_t>(v);
+    else
+      throw Error(ErrorKind::usage, fmt::format("unknown option {}", a));
   }
   return select;
 }
@@ -58,10 +66,13 @@ int run(std::span<char*> arguments) {
   if (reach) return unreached(registry) ? 5 : 0;
   KernelChecker checker;
   int failed = 0, cases = 0;
-  fmt::print("seed {}, {}\n{:<40} {:>6} {:>6} {:>10} {:>9} {:>10}\n", select.seed, name_of(select.isa), "kernel", "cases", "failed", "worst ulp", "of limit", "1-cosine");
+  fmt::print("seed {}, {}\n{:<40} {:>6} {:>6} {:>10} {:>9} {:>10}\n", select.seed, name_of(select.isa), "kernel", "cases", "failed", "worst ulp",
+             "of limit", "1-cosine");
   for (const auto& r : checker.test(registry, select, [](const std::string& text) { fmt::print("FAILED {}\n", text); })) {
-    if (!r.skipped.empty()) fmt::print("{:<40} skipped: {}\n", r.kernel, r.skipped);
-    else fmt::print("{:<40} {:>6} {:>6} {:>10.2f} {:>9.3f} {:>10.2g}\n", r.kernel, r.cases, r.failed, r.worst_ulp, r.worst, 1 - r.cosine);
+    if (!r.skipped.empty())
+      fmt::print("{:<40} skipped: {}\n", r.kernel, r.skipped);
+    else
+      fmt::print("{:<40} {:>6} {:>6} {:>10.2f} {:>9.3f} {:>10.2g}\n", r.kernel, r.cases, r.failed, r.worst_ulp, r.worst, 1 - r.cosine);
     failed += r.failed;
     cases += r.cases;
   }

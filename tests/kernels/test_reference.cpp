@@ -41,7 +41,9 @@ struct Bench {
 };
 
 template <class T>
-TensorView view(DType type, std::vector<T>& v, int64_t rows = 1) { return {matrix(type, rows, static_cast<int64_t>(v.size()) / rows), v.data()}; }
+TensorView view(DType type, std::vector<T>& v, int64_t rows = 1) {
+  return {matrix(type, rows, static_cast<int64_t>(v.size()) / rows), v.data()};
+}
 TensorView f32(std::vector<float>& v, int64_t rows = 1) { return view(DType::f32, v, rows); }
 TensorView i32(std::vector<int32_t>& v) { return view(DType::i32, v); }
 
