@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -23,11 +24,12 @@ T load(std::span<const std::byte> bytes, uint64_t at) {
 
 std::string what(double v) { return std::isnan(v) ? "nan" : v > 0 ? "inf" : "-inf"; }
 
+/// NaN and infinity are the values whose exponent bits are all set.
 template <class Stored, class Decode>
-std::optional<BadValue> scan_floats(std::span<const std::byte> bytes, Decode decode) {
+std::optional<BadValue> scan_floats(std::span<const std::byte> bytes, Stored exponent, Decode decode) {
   for (uint64_t i = 0; i < bytes.size() / sizeof(Stored); ++i) {
-    const double v = decode(load<Stored>(bytes, i * sizeof(Stored)));
-    if (!std::isfinite(v)) return BadValue{i, i * sizeof(Stored), what(v)};
+    const auto bits = load<Stored>(bytes, i * sizeof(Stored));
+    if ((bits & exponent) == exponent) return BadValue{i, i * sizeof(Stored), what(decode(bits))};
   }
   return std::nullopt;
 }
@@ -82,13 +84,13 @@ std::optional<BadValue> scan_mxfp4(std::span<const std::byte> bytes) {
 std::optional<BadValue> first_bad_value(const TensorDesc& desc, std::span<const std::byte> bytes) {
   switch (desc.dtype) {
     case DType::f32:
-      return scan_floats<float>(bytes, [](float v) { return v; });
+      return scan_floats<uint32_t>(bytes, 0x7F800000u, [](uint32_t b) { return std::bit_cast<float>(b); });
     case DType::f64:
-      return scan_floats<double>(bytes, [](double v) { return v; });
+      return scan_floats<uint64_t>(bytes, 0x7FF0000000000000u, [](uint64_t b) { return std::bit_cast<double>(b); });
     case DType::f16:
-      return scan_floats<uint16_t>(bytes, half_to_float);
+      return scan_floats<uint16_t>(bytes, 0x7C00u, half_to_float);
     case DType::bf16:
-      return scan_floats<uint16_t>(bytes, bf16_to_float);
+      return scan_floats<uint16_t>(bytes, 0x7F80u, bf16_to_float);
     case DType::iq1_m:
       return scan_iq1_m(bytes);
     case DType::mxfp4:

@@ -1,5 +1,7 @@
 // fuzz_seeds DIR: starting points for fuzz_gguf. Small files that together hold every value type, every tensor type and
 // every key the readers know, and the small files of the hostile corpus.
+#include <fmt/format.h>
+
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -21,8 +23,8 @@ GgufWriter all_value_types() {
                                                             : type >= kU16 && type != kBool ? 2
                                                                                             : 1,
                                                             '\1');
-    w.add("s" + std::to_string(type), type, value);
-    w.add("a" + std::to_string(type), kArray, raw(type) + raw(uint64_t{2}) + value + value);
+    w.add(fmt::format("s{}", type), type, value);
+    w.add(fmt::format("a{}", type), kArray, raw(type) + raw(uint64_t{2}) + value + value);
   }
   w.u32("general.alignment", 32);
   return w;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <malloc.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <new>
@@ -17,18 +18,22 @@ namespace {
 size_t live = 0, peak = 0;  // one thread only
 }  // namespace
 
-void* operator new(size_t n) {
+void* operator new(size_t n, const std::nothrow_t&) noexcept {
   void* p = std::malloc(n ? n : 1);
-  if (!p) throw std::bad_alloc();
-  live += malloc_usable_size(p);
+  if (p) live += malloc_usable_size(p);
   peak = std::max(peak, live);
   return p;
+}
+void* operator new(size_t n) {
+  if (void* p = operator new(n, std::nothrow)) return p;
+  throw std::bad_alloc();
 }
 void operator delete(void* p) noexcept {
   if (p) live -= malloc_usable_size(p);
   std::free(p);
 }
 void operator delete(void* p, size_t) noexcept { operator delete(p); }
+void operator delete(void* p, const std::nothrow_t&) noexcept { operator delete(p); }
 
 namespace kerf::test {
 namespace {
