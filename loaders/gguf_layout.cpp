@@ -41,18 +41,18 @@ void check_layout(Parsed& parsed, uint64_t file_size, const std::string& path, b
                        .found = std::move(found),
                        .hint = std::move(hint)});
     };
-    const std::string name = fmt::format("tensor \"{}\"", t.name);
+    const auto name = [&] { return fmt::format("tensor \"{}\"", t.name); };
     if (t.offset < expected) {
       const TensorInfo& before = parsed.tensors[order[k - 1]];
       refuse("", "",
              fmt::format("[{},{}) overlaps tensor[{}] [{},{})", t.offset, end, order[k - 1], before.offset,
                          before.offset + static_cast<uint64_t>(before.desc.bytes())),
-             name);
+             name());
     }
     if (t.offset > expected) {
-      if (end > data_size) refuse(".offset", "", fmt::format("{} + {} > data size {}", t.offset, size, data_size), name);
+      if (end > data_size) refuse(".offset", "", fmt::format("{} + {} > data size {}", t.offset, size, data_size), name());
       const std::string after = k == 0 ? "before the first tensor" : fmt::format("after tensor[{}]", order[k - 1]);
-      refuse(".offset", "", fmt::format("gap of {} bytes {}", t.offset - expected, after), name);
+      refuse(".offset", "", fmt::format("gap of {} bytes {}", t.offset - expected, after), name());
     }
     if (end > data_size) {
       const uint64_t missing = *start + end - file_size;

@@ -19,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 using gguf::Access;
 
-/// The refusal; the test fails if there is none. Opening must never wait.
+/// The refusal; the test fails if there is none. Opening must never wait (generous: the machine may be busy).
 std::string refusal(const fs::path& path, Access access = Access::mmap) {
   const auto start = std::chrono::steady_clock::now();
   std::string text = "(opened)";
@@ -29,7 +29,7 @@ std::string refusal(const fs::path& path, Access access = Access::mmap) {
     text = e.what();
     CHECK(e.at.path == path.string());
   }
-  CHECK(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() < 0.5);
+  CHECK(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() < 5);
   return text;
 }
 

@@ -1,6 +1,6 @@
 // Every row of the hostile corpus gets the decision written beside it, with the words that name the fault. And no cut
 // or flipped copy of a good file does anything but open or be refused.
-#include <chrono>
+#include <ctime>
 #include <iostream>
 #include <random>
 #include <set>
@@ -38,7 +38,7 @@ struct Outcome {
   double seconds = 0;
 };
 Outcome outcome_of(const std::filesystem::path& path, gguf::Options options, bool check) {
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();  // processor time: other programs do not count
   Outcome out;
   try {
     out.text = joined(open_everything(path, options, check));
@@ -48,7 +48,7 @@ Outcome outcome_of(const std::filesystem::path& path, gguf::Options options, boo
     CHECK(e.at.path.starts_with(path.parent_path().string()));
     CHECK(e.kind == ErrorKind::bad_file);
   }
-  out.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  out.seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
   return out;
 }
 
