@@ -34,16 +34,19 @@ constexpr Alphabet kAlphabet = make_alphabet();
 
 }  // namespace
 
-std::string from_byte_alphabet(std::string_view text) {
+std::string from_byte_alphabet(std::string_view text, bool* whole) {
   std::string out;
+  if (whole) *whole = true;
   for (size_t i = 0; i < text.size();) {
     const size_t n = utf8_character(text, i);
     const char32_t c = n == 0 ? char32_t{0xFFFF} : code_point(text, i, n);
     const int byte = c < kAlphabet.byte.size() ? kAlphabet.byte[c] : -1;
-    if (byte >= 0)
+    if (byte >= 0) {
       out += static_cast<char>(byte);
-    else
+    } else {
       out.append(text, i, n == 0 ? 1 : n);
+      if (whole) *whole = false;
+    }
     i += n == 0 ? 1 : n;
   }
   return out;
@@ -78,10 +81,7 @@ uint32_t Bpe::symbol_of(const std::string& bytes) {
   return at->second;
 }
 
-Bpe::Bpe(Vocab& vocab)
-    : n_tokens_(static_cast<uint32_t>(vocab.tokens.size())),
-      ignore_merges_(vocab.ignore_merges),
-      pairs_(vocab.merges.size()) {
+Bpe::Bpe(Vocab& vocab) : n_tokens_(static_cast<uint32_t>(vocab.tokens.size())), ignore_merges_(vocab.ignore_merges), pairs_(vocab.merges.size()) {
   // Some files name an end-of-text token as the unknown one; bytes of a user must not become that.
   if (const auto unk = vocab.special.unk; unk && vocab.tokens[static_cast<size_t>(*unk)].type == TokenType::unknown) unknown_ = unk;
   // Tokens with a meaning of their own (control, user-defined, ...) are matched as texts before merging, if at all: no
@@ -89,7 +89,12 @@ Bpe::Bpe(Vocab& vocab)
   symbols_.reserve(vocab.tokens.size() + 256);
   for (uint32_t id = 0; id < n_tokens_; ++id) {
     const Token& token = vocab.tokens[id];
-    if (token.type == TokenType::normal || token.type == TokenType::unused) symbols_.try_emplace(from_byte_alphabet(token.text), id);
+    if (token.type != TokenType::normal && token.type != TokenType::unused) continue;
+    // A text outside the alphabet (Command-R has a bare U+200D) is no sequence of bytes: no merge can reach it, and it
+    // must not stand in for the token that spells the same bytes.
+    bool whole = false;
+    std::string bytes = from_byte_alphabet(token.text, &whole);
+    if (whole) symbols_.try_emplace(std::move(bytes), id);
   }
   size_t no_token = 0;
   for (unsigned b = 0; b < 256; ++b) {
@@ -97,13 +102,20 @@ Bpe::Bpe(Vocab& vocab)
     no_token += byte_symbol_[b] >= n_tokens_;
   }
   if (no_token > 0)
-    vocab.warnings.push_back(fmt::format("{} of 256 bytes are no tokens: they are {}", no_token, unknown_ ? "encoded as the unknown token" : "left out of texts"));
+    vocab.warnings.push_back(
+        fmt::format("{} of 256 bytes are no tokens: they are {}", no_token, unknown_ ? "encoded as the unknown token" : "left out of texts"));
   size_t unknown_parts = 0;
   for (size_t rank = 0; rank < vocab.merges.size(); ++rank) {
     const std::string& merge = vocab.merges[rank];
     const size_t space = merge.find(' ', 1);
     KERF_CHECK(space != std::string::npos, fmt::format("merge {} has one part: the vocabulary was not checked", rank));
-    const std::string left = from_byte_alphabet(std::string_view(merge).substr(0, space)), right = from_byte_alphabet(std::string_view(merge).substr(space + 1));
+    bool left_whole = false, right_whole = false;
+    const std::string left = from_byte_alphabet(std::string_view(merge).substr(0, space), &left_whole);
+    const std::string right = from_byte_alphabet(std::string_view(merge).substr(space + 1), &right_whole);
+    if (!left_whole || !right_whole) {
+      ++unknown_parts;
+      continue;
+    }
     const uint32_t l = symbol_of(left), r = symbol_of(right);
     unknown_parts += l >= n_tokens_ || r >= n_tokens_;
     pairs_.add(l, r, {.rank = static_cast<uint32_t>(rank), .result = symbol_of(left + right)});
@@ -124,7 +136,8 @@ void Bpe::append(uint32_t symbol, std::vector<int32_t>& ids) const {
 
 void Bpe::encode(std::string_view piece, std::vector<int32_t>& ids, std::vector<MergeNode>& nodes) const {
   if (ignore_merges_)
-    if (const auto whole = symbols_.find(piece); whole != symbols_.end() && whole->second < n_tokens_) return ids.push_back(static_cast<int32_t>(whole->second));
+    if (const auto whole = symbols_.find(piece); whole != symbols_.end() && whole->second < n_tokens_)
+      return ids.push_back(static_cast<int32_t>(whole->second));
   link(nodes, piece.size());
   for (size_t i = 0; i < piece.size(); ++i) nodes[i].symbol = byte_symbol_[static_cast<unsigned char>(piece[i])];
   merge_all(nodes, [&](uint32_t left, uint32_t right) { return pairs_.find(nodes[left].symbol, nodes[right].symbol); });

@@ -16,8 +16,8 @@
 
 namespace kerf {
 
-/// The bytes a text in the byte alphabet spells; characters outside the alphabet stay as they are.
-std::string from_byte_alphabet(std::string_view text);
+/// The bytes a text in the byte alphabet spells; characters outside the alphabet stay as they are, and `whole` becomes false.
+std::string from_byte_alphabet(std::string_view text, bool* whole = nullptr);
 /// The inverse, for any bytes.
 std::string to_byte_alphabet(std::string_view bytes);
 

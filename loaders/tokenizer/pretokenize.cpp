@@ -31,10 +31,12 @@ constexpr std::array<std::string_view, 4> kDefaultPatterns{R"([\p{P}\$\+<=>\^~\|
 
 constexpr std::array<std::string_view, 9> kLlama3Names{"llama-bpe", "llama3",   "llama-v3", "falcon3",     "falcon-h1",
                                                        "pixtral",   "midm-2.0", "lfm2",     "jina-v5-nano"};
-constexpr std::array<std::string_view, 8> kQwen2Names{"qwen2", "deepseek-r1-qwen", "kormo", "f2llmv2", "megrez", "stablelm2", "hunyuan", "solar-open"};
+constexpr std::array<std::string_view, 8> kQwen2Names{"qwen2",  "deepseek-r1-qwen", "kormo",   "f2llmv2",
+                                                      "megrez", "stablelm2",        "hunyuan", "solar-open"};
 constexpr std::array<std::string_view, 1> kQwen35Names{"qwen35"};
-constexpr std::array<std::string_view, 16> kGpt2Names{"gpt-2",      "phi-2",   "mpt",    "olmo",        "jina-es", "jina-de",  "jina-v2-es", "jina-v2-de",
-                                                      "gigachat",   "a.x-4.0", "mellum", "modern-bert", "exaone4", "trillion", "granite-docling", "jais"};
+constexpr std::array<std::string_view, 16> kGpt2Names{"gpt-2",           "phi-2",    "mpt",     "olmo",   "jina-es",     "jina-de", "jina-v2-es",
+                                                      "jina-v2-de",      "gigachat", "a.x-4.0", "mellum", "modern-bert", "exaone4", "trillion",
+                                                      "granite-docling", "jais"};
 constexpr std::array<std::string_view, 8> kSmollmNames{"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b", "mellum2"};
 constexpr std::array<std::string_view, 1> kDefaultNames{"default"};
 
@@ -126,8 +128,8 @@ void Pretokenizer::split(std::string_view text, const std::function<void(std::st
     if (level == patterns_.size()) return piece(part);
     for (size_t i = 0; i < part.size();) {
       // The run was checked to be UTF-8 once; without NO_UTF_CHECK every call would check it again to its end.
-      const int count = pcre2_match(patterns_[level]->code.get(), reinterpret_cast<PCRE2_SPTR>(part.data()), part.size(), i, PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY,
-                                    match.get(), context.get());
+      const int count = pcre2_match(patterns_[level]->code.get(), reinterpret_cast<PCRE2_SPTR>(part.data()), part.size(), i,
+                                    PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, match.get(), context.get());
       if (count < 0 && count != PCRE2_ERROR_NOMATCH) throw Error(ErrorKind::runtime, "pre-tokenizer: " + message_of(count));
       const size_t begin = count < 0 ? part.size() : found[0], end = count < 0 ? part.size() : found[1];
       if (begin > i) self(self, part.substr(i, begin - i), level + 1);

@@ -25,7 +25,8 @@ Spm::Spm(const Vocab& vocab) : space_prefix_(vocab.add_space_prefix), trim_space
     if (token.type != TokenType::normal && token.type != TokenType::user_defined && token.type != TokenType::unused) continue;
     if (tokens_.try_emplace(token.text, Known{.id = id, .rank = rank[id]}).second) longest_ = std::max(longest_, token.text.size());
   }
-  KERF_CHECK(std::find(byte_token_.begin(), byte_token_.end(), -1) == byte_token_.end(), "an SPM vocabulary without all byte tokens: it was not checked");
+  KERF_CHECK(std::find(byte_token_.begin(), byte_token_.end(), -1) == byte_token_.end(),
+             "an SPM vocabulary without all byte tokens: it was not checked");
 }
 
 const Spm::Known* Spm::find(std::string_view text) const {

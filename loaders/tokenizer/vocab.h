@@ -42,13 +42,13 @@ struct Vocab {
   std::vector<std::string> merges{};  // bpe only: "LEFT RIGHT", rank = index
   SpecialIds special{};
   bool add_bos = false, add_eos = false;
-  bool add_space_prefix = false;           // spm: one space before the text and after every special token
-  bool remove_extra_whitespaces = false;   // spm: no spaces at the ends, one between words
-  bool ignore_merges = false;              // bpe: a piece that is a token needs no merges (Llama 3)
-  std::string chat_template{};             // Jinja source; empty if the file has none
-  std::vector<int32_t> suppress{};         // tokens a model must never generate
-  std::set<int32_t> end{};                 // generating one of these ends the answer
-  std::vector<std::string> warnings{};     // disagreements that do not stop the vocabulary from being used
+  bool add_space_prefix = false;          // spm: one space before the text and after every special token
+  bool remove_extra_whitespaces = false;  // spm: no spaces at the ends, one between words
+  bool ignore_merges = false;             // bpe: a piece that is a token needs no merges (Llama 3)
+  std::string chat_template{};            // Jinja source; empty if the file has none
+  std::vector<int32_t> suppress{};        // tokens a model must never generate
+  std::set<int32_t> end{};                // generating one of these ends the answer
+  std::vector<std::string> warnings{};    // disagreements that do not stop the vocabulary from being used
 };
 
 /// False for files without a tokenizer: no tokenizer.ggml.model, or "none" / "no_vocab". Such a model still runs on ids.

@@ -150,8 +150,7 @@ class Reader {
       present[*byte] = true;
     }
     const auto missing = std::count(present.begin(), present.end(), false);
-    if (needed && missing > 0)
-      refuse(tokens_at_, "byte tokens", "", fmt::format("{} missing in an SPM vocabulary of {}", missing, v_.tokens.size()));
+    if (needed && missing > 0) refuse(tokens_at_, "byte tokens", "", fmt::format("{} missing in an SPM vocabulary of {}", missing, v_.tokens.size()));
   }
 
   /// The character map of SentencePiece models with a normalizer: u32 size of the trie, the trie, the strings.

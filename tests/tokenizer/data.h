@@ -25,7 +25,9 @@ inline Vocab vocab_of(const nlohmann::json& j) {
   v.ignore_merges = j.value("ignore_merges", false);
   v.merges = j.value("merges", std::vector<std::string>{});
   for (size_t i = 0; i < j["tokens"].size(); ++i)
-    v.tokens.push_back({.text = j["tokens"][i], .type = static_cast<TokenType>(j["types"][i].get<int>()), .score = j.contains("scores") ? j["scores"][i].get<float>() : 0});
+    v.tokens.push_back({.text = j["tokens"][i],
+                        .type = static_cast<TokenType>(j["types"][i].get<int>()),
+                        .score = j.contains("scores") ? j["scores"][i].get<float>() : 0});
   return v;
 }
 

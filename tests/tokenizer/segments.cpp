@@ -40,7 +40,8 @@ TEST_CASE("a user's text never becomes a control token") {
 TEST_CASE("segments without special tokens between are one text") {
   for (const std::string name : {"qwen2", "gpt-2", "spm"}) {
     const Tokenizer t(vocab_of(load_json(name)));
-    for (const auto& [a, b] : std::vector<std::pair<std::string, std::string>>{{"user\n", "\nHello"}, {"The qu", "ick fox"}, {"a ", " b"}, {"", "x"}, {"x", ""}}) {
+    for (const auto& [a, b] :
+         std::vector<std::pair<std::string, std::string>>{{"user\n", "\nHello"}, {"The qu", "ick fox"}, {"a ", " b"}, {"", "x"}, {"x", ""}}) {
       INFO(name << " " << a << "|" << b);
       CHECK(encode(t, {{a, true}, {b, false}}) == encode(t, a + b, false));
     }

@@ -30,7 +30,9 @@ struct Writer {
   std::map<std::string, std::string> values{};
   void put(const std::string& key, Type type, const std::string& bytes) { values[key] = raw(static_cast<uint32_t>(type)) + bytes; }
   void str(const std::string& key, const std::string& s) { put(key, Type::string, text(s)); }
-  void array(const std::string& key, Type element, uint64_t n, const std::string& bytes) { put(key, Type::array, raw(static_cast<uint32_t>(element)) + raw(n) + bytes); }
+  void array(const std::string& key, Type element, uint64_t n, const std::string& bytes) {
+    put(key, Type::array, raw(static_cast<uint32_t>(element)) + raw(n) + bytes);
+  }
   void strings(const std::string& key, const std::vector<std::string>& items) {
     std::string bytes;
     for (const auto& s : items) bytes += text(s);
@@ -167,15 +169,22 @@ TEST_CASE("V01..V06, V10: arrays") {
   refused(with<SpmFile>([](SpmFile& w) { w.numbers(P + "tokens", Type::u32, std::vector<uint32_t>(300)); }), "tokens: expected string[], got u32[]");
   refused(with<SpmFile>([](SpmFile& w) { w.numbers(P + "scores", Type::f32, std::vector<float>(10)); }), "scores: expected 300 items, got 10");
   refused(with<SpmFile>([](SpmFile& w) { w.numbers(P + "scores", Type::u8, std::vector<uint8_t>(300)); }), "scores: expected f32[], got u8[]");
-  refused(with<SpmFile>([](SpmFile& w) { w.numbers(P + "scores", Type::f32, std::vector<float>(300, NAN)); }), "scores[0]: expected a number, got nan");
+  refused(with<SpmFile>([](SpmFile& w) { w.numbers(P + "scores", Type::f32, std::vector<float>(300, NAN)); }),
+          "scores[0]: expected a number, got nan");
   refused(with<SpmFile>([](SpmFile& w) { w.values.erase(P + "scores"); }), "scores: missing for model llama", false);
-  refused(with<SpmFile>([](SpmFile& w) { w.numbers(P + "token_type", Type::i32, std::vector<int32_t>{1, 1, 1}); }), "token_type: expected 300 items, got 3");
-  refused(with<SpmFile>([](SpmFile& w) { w.numbers(P + "token_type", Type::u8, std::vector<uint8_t>(300)); }), "token_type: expected i32[], got u8[]");
+  refused(with<SpmFile>([](SpmFile& w) {
+            w.numbers(P + "token_type", Type::i32, std::vector<int32_t>{1, 1, 1});
+          }),
+          "token_type: expected 300 items, got 3");
+  refused(with<SpmFile>([](SpmFile& w) { w.numbers(P + "token_type", Type::u8, std::vector<uint8_t>(300)); }),
+          "token_type: expected i32[], got u8[]");
   refused(with<SpmFile>([](SpmFile& w) { w.strings(P + "tokens", {}); }), "tokens: expected >= 1, got 0");
 }
 
 TEST_CASE("V07..V09, V28: ids") {
-  const auto id = [](const std::string& name, uint32_t value) { return read(with<SpmFile>([&](SpmFile& w) { w.put(P + name, Type::u32, raw(value)); })); };
+  const auto id = [](const std::string& name, uint32_t value) {
+    return read(with<SpmFile>([&](SpmFile& w) { w.put(P + name, Type::u32, raw(value)); }));
+  };
   const Vocab bos = id("bos_token_id", 4294967295u);
   warned(bos, "bos_token_id 4294967295 >= 300; treated as absent");
   CHECK_FALSE(bos.special.bos);
@@ -229,7 +238,9 @@ TEST_CASE("V14, V15, V18..V22: kinds and merges") {
   refused(with<SpmFile>([](SpmFile& w) { w.str(P + "model", "nope"); }), "tokenizer.ggml.model: unknown \"nope\"");
   refused(with<SpmFile>([](SpmFile& w) { w.put(P + "model", Type::u32, raw(uint32_t{1})); }), "tokenizer.ggml.model: expected string, got u32");
   refused(with<SpmFile>([](SpmFile& w) { w.str(P + "add_bos_token", "yes"); }), "add_bos_token: expected bool, got string");
-  for (const std::string merge : {"ab", "ab ", " ab"}) refused(with<BpeFile>([&](BpeFile& w) { w.strings(P + "merges", {merge}); }), fmt::format("merges[0] \"{}\": expected two parts and one space", merge));
+  for (const std::string merge : {"ab", "ab ", " ab"})
+    refused(with<BpeFile>([&](BpeFile& w) { w.strings(P + "merges", {merge}); }),
+            fmt::format("merges[0] \"{}\": expected two parts and one space", merge));
   refused(with<BpeFile>([](BpeFile& w) { w.values.erase(P + "merges"); }), "merges: missing for model gpt2", false);
   refused(with<BpeFile>([](BpeFile& w) { w.str(P + "pre", "nope"); }), "tokenizer.ggml.pre: unknown \"nope\"");
   refused(with<BpeFile>([](BpeFile& w) { w.numbers(P + "merges", Type::u32, std::vector<uint32_t>(3)); }), "merges: expected string[], got u32[]");
@@ -241,8 +252,10 @@ TEST_CASE("V14, V15, V18..V22: kinds and merges") {
 TEST_CASE("V23, V24, V27: character map and suppressed tokens") {
   const std::string key = P + "precompiled_charsmap";
   refused(with<SpmFile>([&](SpmFile& w) { w.array(key, Type::u8, 2, "ab"); }), "precompiled_charsmap: expected >= 4 bytes, got 2");
-  refused(with<SpmFile>([&](SpmFile& w) { w.array(key, Type::u8, 20, raw(uint32_t{2147483647}) + std::string(16, 'x')); }), "precompiled_charsmap: trie 2147483647 bytes > 16");
-  refused(with<SpmFile>([](SpmFile& w) { w.numbers(P + "suppress_tokens", Type::u8, std::vector<uint8_t>{1}); }), "suppress_tokens: expected i32[], got u8[]");
+  refused(with<SpmFile>([&](SpmFile& w) { w.array(key, Type::u8, 20, raw(uint32_t{2147483647}) + std::string(16, 'x')); }),
+          "precompiled_charsmap: trie 2147483647 bytes > 16");
+  refused(with<SpmFile>([](SpmFile& w) { w.numbers(P + "suppress_tokens", Type::u8, std::vector<uint8_t>{1}); }),
+          "suppress_tokens: expected i32[], got u8[]");
   const Vocab v = read(with<SpmFile>([](SpmFile& w) { w.numbers(P + "suppress_tokens", Type::i32, std::vector<int32_t>{7, 300, -1}); }));
   CHECK(v.suppress == std::vector<int32_t>{7});
   warned(v, "suppress_tokens[1]: 300 is not a token");
@@ -279,4 +292,16 @@ TEST_CASE("bytes without a token become the unknown token only if it is one") {
   };
   CHECK(ids(2) == std::vector<int32_t>{0, 3});
   CHECK(ids(3) == std::vector<int32_t>{0});
+}
+
+TEST_CASE("a text outside the byte alphabet does not hide the token of the same bytes") {
+  const Vocab v = read(with<BpeFile>([](BpeFile& w) {
+    // U+200D is the bytes E2 80 8D, spelled U+00E2 U+0122 U+012F; the bare character comes first.
+    w.strings(P + "tokens", {"\u200D", "\u00E2", "\u0122", "\u012F", "\u00E2\u0122", "\u00E2\u0122\u012F"});
+    w.numbers(P + "token_type", Type::i32, std::vector<int32_t>{1, 1, 1, 1, 1, 1});
+    w.strings(P + "merges", {"\u00E2 \u0122", "\u00E2\u0122 \u012F"});
+  }));
+  const Tokenizer t(v);
+  CHECK(t.encode("\u200D", {.add_special = false}) == std::vector<int32_t>{5});
+  CHECK(t.piece(0) == "\u200D");
 }
