@@ -57,7 +57,7 @@ int perplexity_command(const PerplexityArgs& args, const Io& io) {
   for (int64_t chunk = 0; chunk < n_chunk; ++chunk) {
     std::vector<int32_t> tokens(ids.begin() + chunk * n_ctx, ids.begin() + (chunk + 1) * n_ctx);
     const std::vector<int32_t> targets = tokens;
-    if (tokenizer.vocab().add_bos && tokenizer.vocab().bos >= 0) tokens[0] = tokenizer.vocab().bos;
+    if (tokenizer.vocab().add_bos && tokenizer.vocab().special.bos) tokens[0] = *tokenizer.vocab().special.bos;
     session.rewind(0);
     std::vector<double> losses(static_cast<size_t>(outputs - 1));
     session.forward(tokens, outputs, [&](int64_t row0, std::span<const float> rows) {

@@ -7,6 +7,7 @@
 #include <ctime>
 #include <iostream>
 #include <iterator>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -15,6 +16,7 @@
 #include "experiments/map_guard.h"
 #include "experiments/sampler.h"
 #include "loaders/chat_template.h"
+#include "loaders/tokenizer/stream.h"
 #include "loaders/tokenizer/tokenizer.h"
 
 namespace kerf {
@@ -37,28 +39,32 @@ int64_t peak_rss() {
   return usage.ru_maxrss * 1024;
 }
 
-std::string today() {
+std::string now() {
   const std::time_t now = std::time(nullptr);
   std::tm local{};
   localtime_r(&now, &local);
   char text[32];
-  return {text, std::strftime(text, sizeof text, "%d %b %Y", &local)};
+  return {text, std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &local)};
 }
 
 class Generator {
  public:
   Generator(const RunArgs& args, Session& session, const Tokenizer& tokenizer, const Io& io) : args_(args), session_(session), tokenizer_(tokenizer), io_(io) {}
 
-  std::vector<int32_t> tokens_of_chat(const nlohmann::json& messages) const {
+  std::vector<int32_t> tokens_of_chat(const nlohmann::ordered_json& messages) const {
     const Vocab& vocab = tokenizer_.vocab();
-    const auto piece = [&](int32_t id) { return id >= 0 ? std::string(vocab.tokens[static_cast<size_t>(id)]) : std::string(); };
+    const auto text_of = [&](std::optional<int32_t> id) { return id ? tokenizer_.piece(*id) : std::string(); };
     const ChatTemplate chat(vocab.chat_template);
-    const auto rendered = chat.render(messages, {.add_generation_prompt = true, .bos_token = piece(vocab.bos), .eos_token = piece(vocab.eos), .date = today()});
+    ChatTemplate::Options options;
+    options.bos_token = text_of(vocab.special.bos);
+    options.eos_token = text_of(vocab.special.eos);
+    options.date = now();
+    const auto rendered = chat.render(messages, options);
     std::vector<Segment> segments;
-    for (const auto& s : rendered) segments.push_back({.text = s.text, .parse_special = !s.from_user});
-    auto ids = tokenizer_.encode(segments, {.add_special = true, .parse_special = true});
+    for (const auto& s : rendered.segments) segments.push_back({.text = s.text, .parse_special = !s.from_user});
+    auto ids = tokenizer_.encode(segments, true);
     // A template that writes the begin token itself must not get a second one from the vocabulary's flag.
-    if (ids.size() > 1 && vocab.bos >= 0 && ids[0] == vocab.bos && ids[1] == vocab.bos) ids.erase(ids.begin());
+    if (ids.size() > 1 && vocab.special.bos && ids[0] == *vocab.special.bos && ids[1] == ids[0]) ids.erase(ids.begin());
     return ids;
   }
 
@@ -75,7 +81,7 @@ class Generator {
 
     Sampler sampler(args_.sampler);
     for (const int32_t id : prompt) sampler.accept(id);
-    StreamDecoder decoder(tokenizer_);
+    StreamDecoder decoder(tokenizer_, {.at_start = !args_.raw});
     std::string text;
     const auto emit = [&](const std::string& part) {
       text += part;
@@ -93,14 +99,15 @@ class Generator {
         stopped = "interrupted";
         break;
       }
-      const int32_t id = sampler.next(logits);
+      for (const int32_t never : tokenizer_.vocab().suppress) logits[static_cast<size_t>(never)] = std::numeric_limits<float>::lowest();
+      const int32_t id = sampler.next(logits, fmt::format("position {}", session_.position()));
       ++stats.generated;
       if (tokenizer_.is_end(id)) {
         stopped = "end";
         break;
       }
       sampler.accept(id);
-      emit(decoder.feed(id));
+      emit(decoder.next(id));
       if (args_.n_predict >= 0 && stats.generated == args_.n_predict) break;
       if (session_.position() == session_.context()) {
         stopped = "context";
@@ -163,7 +170,7 @@ std::string prompt_text(const RunArgs& args) {
 }
 
 int chat(Generator& generator, const RunArgs& args, const Io& io) {
-  nlohmann::json messages = nlohmann::json::array();
+  nlohmann::ordered_json messages = nlohmann::ordered_json::array();
   if (!args.system.empty()) messages.push_back({{"role", "system"}, {"content", args.system}});
   const bool terminal = isatty(STDIN_FILENO);
   if (terminal) fmt::print(stderr, "Type a message; /bye or the end of input ends the chat.\n");
@@ -212,7 +219,7 @@ int run_command(const RunArgs& args, const Io& io) {
   const std::string prompt = prompt_text(args);
   std::vector<int32_t> ids;
   if (templated) {
-    nlohmann::json messages = nlohmann::json::array();
+    nlohmann::ordered_json messages = nlohmann::ordered_json::array();
     if (!args.system.empty()) messages.push_back({{"role", "system"}, {"content", args.system}});
     messages.push_back({{"role", "user"}, {"content", prompt}});
     ids = generator.tokens_of_chat(messages);

@@ -19,19 +19,19 @@ class Qwen3 final : public Model {
     output_ = bind_head(top, token_embd_, h.n_vocab, E);
     for (int64_t l = 0; l < h.n_layer; ++l) {
       Binder t(finder, fmt::format("blk.{}.", l));
-      layers_.push_back({
-          .attn_norm = t.need("attn_norm.weight", {E}),
-          .attn = {.q = t.need("attn_q.weight", {Q, E}),
-                   .k = t.need("attn_k.weight", {KV, E}),
-                   .v = t.need("attn_v.weight", {KV, E}),
-                   .o = t.need("attn_output.weight", {E, Q}),
-                   .q_norm = t.need("attn_q_norm.weight", {h.head_dim}),
-                   .k_norm = t.need("attn_k_norm.weight", {h.head_dim})},
-          .ffn_norm = t.need("ffn_norm.weight", {E}),
-          .ffn = {.gate = t.need("ffn_gate.weight", {F, E}),
-                  .up = t.need("ffn_up.weight", {F, E}),
-                  .down = t.need("ffn_down.weight", {E, F})},
-      });
+      // Assigned one by one: GCC 12 destroys a nested aggregate twice when a later initializer of the same braces throws.
+      Layer& w = layers_.emplace_back();
+      w.attn_norm = t.need("attn_norm.weight", {E});
+      w.attn.q = t.need("attn_q.weight", {Q, E});
+      w.attn.k = t.need("attn_k.weight", {KV, E});
+      w.attn.v = t.need("attn_v.weight", {KV, E});
+      w.attn.o = t.need("attn_output.weight", {E, Q});
+      w.attn.q_norm = t.need("attn_q_norm.weight", {h.head_dim});
+      w.attn.k_norm = t.need("attn_k_norm.weight", {h.head_dim});
+      w.ffn_norm = t.need("ffn_norm.weight", {E});
+      w.ffn.gate = t.need("ffn_gate.weight", {F, E});
+      w.ffn.up = t.need("ffn_up.weight", {F, E});
+      w.ffn.down = t.need("ffn_down.weight", {E, F});
     }
   }
 
