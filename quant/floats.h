@@ -7,19 +7,25 @@ inline namespace KERF_ISA {
 
 struct F32 {
   static constexpr DType dtype = DType::f32;
-  struct Block { float value; };
+  struct Block {
+    float value;
+  };
   static float at(const Block& b, int) { return b.value; }
 };
 
 struct F16 {
   static constexpr DType dtype = DType::f16;
-  struct Block { uint16_t bits; };
+  struct Block {
+    uint16_t bits;
+  };
   static float at(const Block& b, int) { return half_to_float(b.bits); }
 };
 
 struct BF16 {
   static constexpr DType dtype = DType::bf16;
-  struct Block { uint16_t bits; };
+  struct Block {
+    uint16_t bits;
+  };
   static float at(const Block& b, int) { return bf16_to_float(b.bits); }
 };
 

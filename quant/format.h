@@ -14,7 +14,8 @@ template <class F>
 concept BlockFormat = requires(const typename F::Block& b, int i) {
   { F::dtype } -> std::convertible_to<DType>;
   { F::at(b, i) } -> std::same_as<float>;
-} && sizeof(typename F::Block) == static_cast<size_t>(info(F::dtype).block_bytes);
+}
+&&sizeof(typename F::Block) == static_cast<size_t>(info(F::dtype).block_bytes);
 
 /// A format whose values are an affine map of small unsigned codes, group by group of 16 values:
 ///

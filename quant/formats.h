@@ -21,10 +21,14 @@ template <class... F>
 struct FormatList {
   /// f(F{}) for every format.
   template <class Fn>
-  static void for_each(Fn&& f) { (f(F{}), ...); }
+  static void for_each(Fn&& f) {
+    (f(F{}), ...);
+  }
   /// f(F{}) for the format of `type`; false if the list has none.
   template <class Fn>
-  static bool visit(DType type, Fn&& f) { return ((F::dtype == type && (f(F{}), true)) || ...); }
+  static bool visit(DType type, Fn&& f) {
+    return ((F::dtype == type && (f(F{}), true)) || ...);
+  }
 };
 
 using AffineFormats = FormatList<Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K>;
@@ -35,7 +39,18 @@ void decode_row(const void* row, int64_t n, float* out) {
   constexpr int kValues = info(F::dtype).block_values;
   const auto* blocks = static_cast<const typename F::Block*>(row);
   for (int64_t b = 0; b < n / kValues; ++b)
-    for (int i = 0; i < kValues; ++i) *out++ = F::at(blocks[b], i);
+    if constexpr (AffineFormat<F>) {  // the same map with a group's scale computed once: test_blocks compares it with at
+      uint8_t code[kValues];
+      float scale[kValues / 16], min[kValues / 16];
+      F::split(blocks[b], code, scale, min);
+      for (int i = 0; i < kValues; ++i) {
+        *out = scale[i / 16] * static_cast<float>(code[i] - F::kOffset);
+        if constexpr (F::kHasMin) *out -= min[i / 16];
+        ++out;
+      }
+    } else {
+      for (int i = 0; i < kValues; ++i) *out++ = F::at(blocks[b], i);
+    }
 }
 
 }  // namespace KERF_ISA

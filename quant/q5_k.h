@@ -22,9 +22,7 @@ struct Q5_K {
     uint8_t qs[128];
   };
 
-  static int code(const Block& b, int i) {
-    return (b.qs[i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15) | (b.qh[i % 32] >> (i / 32) & 1) << 4;
-  }
+  static int code(const Block& b, int i) { return (b.qs[i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15) | (b.qh[i % 32] >> (i / 32) & 1) << 4; }
   static float at(const Block& b, int i) {
     const KScales s = k_scales(b.scales);
     const float scale = half_to_float(b.d) * byte_of(s.scales, i / 32), min = half_to_float(b.dmin) * byte_of(s.mins, i / 32);

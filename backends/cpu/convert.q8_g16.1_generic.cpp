@@ -10,7 +10,12 @@ void run(const Problem&, const Call& call) { run_encode(call, quant::Q8_G16::enc
 }  // namespace
 
 void convert_q8_g16_1_generic(Registry::Adder registry) {
-  add_rung(registry, {.op = Convert::name, .variant = "q8_g16.1_generic", .note = "groups of 16 coded one value at a time", .preference = 1, .accepts = accepts_encode, .run = run});
+  add_rung(registry, {.op = Convert::name,
+                      .variant = "q8_g16.1_generic",
+                      .note = "groups of 16 coded one value at a time",
+                      .preference = 1,
+                      .accepts = accepts_encode,
+                      .run = run});
 }
 
 }  // namespace kerf::cpu

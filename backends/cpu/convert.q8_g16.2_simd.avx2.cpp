@@ -49,7 +49,14 @@ void run(const Problem&, const Call& call) { run_encode(call, encode_row); }
 }  // namespace
 
 void convert_q8_g16_2_simd_avx2(Registry::Adder registry) {
-  add_rung(registry, {.op = Convert::name, .variant = "q8_g16.2_simd_avx2", .improves = "q8_g16.1_generic", .note = "a group of 16 in two registers", .preference = 2, .isa = Isa::avx2, .accepts = accepts_encode, .run = run});
+  add_rung(registry, {.op = Convert::name,
+                      .variant = "q8_g16.2_simd_avx2",
+                      .improves = "q8_g16.1_generic",
+                      .note = "a group of 16 in two registers",
+                      .preference = 2,
+                      .isa = Isa::avx2,
+                      .accepts = accepts_encode,
+                      .run = run});
 }
 
 }  // namespace kerf::cpu

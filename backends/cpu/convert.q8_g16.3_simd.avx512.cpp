@@ -40,7 +40,14 @@ void run(const Problem&, const Call& call) { run_encode(call, encode_row); }
 }  // namespace
 
 void convert_q8_g16_3_simd_avx512(Registry::Adder registry) {
-  add_rung(registry, {.op = Convert::name, .variant = "q8_g16.3_simd_avx512", .improves = "q8_g16.2_simd_avx2", .note = "a group of 16 in one register", .preference = 3, .isa = Isa::avx512, .accepts = accepts_encode, .run = run});
+  add_rung(registry, {.op = Convert::name,
+                      .variant = "q8_g16.3_simd_avx512",
+                      .improves = "q8_g16.2_simd_avx2",
+                      .note = "a group of 16 in one register",
+                      .preference = 3,
+                      .isa = Isa::avx512,
+                      .accepts = accepts_encode,
+                      .run = run});
 }
 
 }  // namespace kerf::cpu

@@ -16,10 +16,12 @@ using ActivationRow = quant::Q8_G16::Row;
 template <class F>
 inline constexpr int64_t kStripBlocks = kStrip / info(F::dtype).block_values;
 template <class F>
-inline constexpr int64_t kStripBytes = kStripBlocks<F> * info(F::dtype).block_bytes;
+inline constexpr int64_t kStripBytes = kStripBlocks<F>* info(F::dtype).block_bytes;
 
 /// One strip of activations.
-inline ActivationRow strip_of(const ActivationRow& x, int64_t strip) { return {x.q + strip * kStrip, x.d + strip * kStrip / 16, x.sum + strip * kStrip / 16}; }
+inline ActivationRow strip_of(const ActivationRow& x, int64_t strip) {
+  return {x.q + strip * kStrip, x.d + strip * kStrip / 16, x.sum + strip * kStrip / 16};
+}
 
 /// Copies of the values after the last whole strip, filled up with zeros.
 struct ActivationTail {

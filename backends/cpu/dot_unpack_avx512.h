@@ -199,7 +199,8 @@ struct Unpack512<quant::Q6_K> {
     for (int n = 0; n < 2; ++n) {
       const __m512i ql = _mm512_loadu_si512(b->ql + 64 * n), qh = twice(b->qh + 32 * n);
       // Bits 2t, 2t+1 of qh rotated to bits 4, 5, for t = 0, 1 and t = 2, 3.
-      const __m512i first = _mm512_and_si512(_mm512_rolv_epi64(qh, shifts(4, 2)), high), second = _mm512_and_si512(_mm512_rorv_epi64(qh, shifts(0, 2)), high);
+      const __m512i first = _mm512_and_si512(_mm512_rolv_epi64(qh, shifts(4, 2)), high),
+                    second = _mm512_and_si512(_mm512_rorv_epi64(qh, shifts(0, 2)), high);
       s.code[2 * n] = _mm512_or_si512(_mm512_and_si512(ql, low), first);
       s.code[2 * n + 1] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi64(ql, 4), low), second);
     }

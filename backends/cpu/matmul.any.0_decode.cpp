@@ -10,7 +10,9 @@ namespace {
 /// Eight floats that a compiler may keep in whatever vectors it has.
 struct Plain {
   static constexpr int kLanes = 8, kRows = 2, kTokens = 2;
-  struct Reg { float lane[kLanes]; };
+  struct Reg {
+    float lane[kLanes];
+  };
   static Reg zero() { return {}; }
   static Reg load(const float* p) { return load_first(p, kLanes); }
   static Reg load_first(const float* p, int64_t n) {
@@ -23,15 +25,19 @@ struct Plain {
     for (int i = 0; i < kLanes; ++i) r.lane[i] = a.lane[i] * b.lane[i] + c.lane[i];
     return r;
   }
-  static float total(const Reg& a) {
-    const auto& l = a.lane;
-    return ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]));
+  static void totals(const Reg (&a)[kRows], float (&out)[kRows]) {
+    for (int r = 0; r < kRows; ++r) {
+      const auto& l = a[r].lane;
+      out[r] = ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]));
+    }
   }
 };
 
 struct ByDefinition {
   template <class F>
-  static void values(const typename F::Block* block, int64_t n, int64_t, float* out) { quant::decode_row<F>(block, n, out); }
+  static void values(const typename F::Block* block, int64_t n, int64_t, float* out) {
+    quant::decode_row<F>(block, n, out);
+  }
 };
 
 }  // namespace

@@ -14,7 +14,17 @@ struct Avx512 {
   static Reg load(const float* p) { return _mm512_loadu_ps(p); }
   static Reg load_first(const float* p, int64_t n) { return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), p); }
   static Reg fma(Reg a, Reg b, Reg c) { return _mm512_fmadd_ps(a, b, c); }
-  static float total(Reg a) { return sum_lanes(a); }
+  /// Eight sums at once, two registers becoming one in each round: halves, quarters, pairs, neighbours.
+  static void totals(const Reg (&a)[kRows], float (&out)[kRows]) {
+    Reg two[4], four[2];  // 8 lanes of two rows, 4 lanes of four rows
+    for (int i = 0; i < 4; ++i)
+      two[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a[2 * i], a[2 * i + 1], 0x44), _mm512_shuffle_f32x4(a[2 * i], a[2 * i + 1], 0xEE));
+    for (int i = 0; i < 2; ++i)
+      four[i] = _mm512_add_ps(_mm512_shuffle_f32x4(two[2 * i], two[2 * i + 1], 0x88), _mm512_shuffle_f32x4(two[2 * i], two[2 * i + 1], 0xDD));
+    const Reg eight = _mm512_add_ps(_mm512_shuffle_ps(four[0], four[1], 0x44), _mm512_shuffle_ps(four[0], four[1], 0xEE));
+    const Reg sums = _mm512_add_ps(eight, _mm512_permute_ps(eight, 0xB1));  // block j: row j, row j, row 4+j, row 4+j
+    _mm256_storeu_ps(out, _mm512_castps512_ps256(_mm512_permutexvar_ps(_mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0), sums)));
+  }
 };
 
 /// Sixteen values of a type of one value per block.

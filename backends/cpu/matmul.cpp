@@ -16,7 +16,7 @@ namespace {
 constexpr int64_t kTaskBytes = 96 * 1024;
 
 int64_t rows_per_task(const MatMulArgs& a, int64_t multiple, int threads) {
-  const int64_t by_size = kTaskBytes / std::max<int64_t>(1, a.w_bytes), by_share = a.N / (4 * threads);
+  const int64_t by_size = a.T >= kPanelTokens ? 64 : kTaskBytes / std::max<int64_t>(1, a.w_bytes), by_share = a.N / (4 * threads);
   const int64_t rows = std::clamp<int64_t>(std::min(by_size, by_share), 1, 64);
   return (rows + multiple - 1) / multiple * multiple;
 }
@@ -51,10 +51,16 @@ void add(Registry::Adder registry, DType weights, const IntegerRung& r, void (*r
 
 }  // namespace
 
-void run_rows(const Problem&, const Call& call, int64_t multiple, RowsFn rows) {
+void run_rows(const Call& call, int64_t multiple, RowsFn rows) {
   const TensorView &x = call.in[0], &w = call.in[1], &y = call.out[0];
-  const MatMulArgs a{.x = x.as<const std::byte>(), .w = w.as<const std::byte>(), .y = y.as<float>(), .T = x.desc.rows(), .N = w.desc.rows(),
-                     .K = w.desc.cols(), .x_bytes = x.desc.row_bytes(), .w_bytes = w.desc.row_bytes()};
+  const MatMulArgs a{.x = x.as<const std::byte>(),
+                     .w = w.as<const std::byte>(),
+                     .y = y.as<float>(),
+                     .T = x.desc.rows(),
+                     .N = w.desc.rows(),
+                     .K = w.desc.cols(),
+                     .x_bytes = x.desc.row_bytes(),
+                     .w_bytes = w.desc.row_bytes()};
   const int64_t step = rows_per_task(a, multiple, call.pool.size());
   call.pool.parallel_for((a.N + step - 1) / step, [&](int64_t i) { rows(a, i * step, std::min(a.N, (i + 1) * step)); });
 }

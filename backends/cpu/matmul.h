@@ -18,17 +18,18 @@ inline constexpr int64_t kStrip = 256;     // values unpacked at a time: a K-qua
 inline constexpr int64_t kSegment = 1024;  // 4 strips: 16 rows of them as codes and scales (24 KB) stay in an L1 cache
 
 struct MatMulArgs {
-  const std::byte* x;  // [T,K] f32 or q8_g16
-  const std::byte* w;  // [N,K]
-  float* y;            // [T,N]
+  const std::byte* x;                 // [T,K] f32 or q8_g16
+  const std::byte* w;                 // [N,K]
+  float* y;                           // [T,N]
   int64_t T, N, K, x_bytes, w_bytes;  // bytes per row
 };
 
 /// Computes y[0..T, first..last).
 using RowsFn = void (*)(const MatMulArgs& a, int64_t first, int64_t last);
 
-/// Calls `rows` over the pool with ranges that begin at a multiple of `multiple`.
-void run_rows(const Problem& p, const Call& call, int64_t multiple, RowsFn rows);
+/// Calls `rows` over the pool with ranges that begin at a multiple of `multiple`: for few tokens ranges of about 100 KB of
+/// weights, for many up to 64 rows, which share the activations in a cache.
+void run_rows(const Call& call, int64_t multiple, RowsFn rows);
 
 /// A rung of the ladder of integer kernels: "<type>.<step>" for activations in q8_g16.
 struct IntegerRung {

@@ -8,17 +8,22 @@ void matmul_integer_2_maddubs_avx2(Registry::Adder);
 namespace {
 
 struct Avx2 {
-  struct Sum { __m256 half[2]; };
+  struct Sum {
+    __m256 half[2];
+  };
   static Sum zero() { return {{_mm256_setzero_ps(), _mm256_setzero_ps()}}; }
 
   template <class F>
-  static Strip256 unpack(const typename F::Block* block) { return Unpack256<F>::strip(block); }
+  static Strip256 unpack(const typename F::Block* block) {
+    return Unpack256<F>::strip(block);
+  }
 
   /// Lane i: sum of code*q over values 4i..4i+3.
   template <class F>
   static __m256i products(__m256i code, const int8_t* q) {
     const __m256i x = load32(q);
-    const __m256i pairs = Unpack256<F>::kSigned ? _mm256_maddubs_epi16(_mm256_abs_epi8(code), _mm256_sign_epi8(x, code)) : _mm256_maddubs_epi16(code, x);
+    const __m256i pairs =
+        Unpack256<F>::kSigned ? _mm256_maddubs_epi16(_mm256_abs_epi8(code), _mm256_sign_epi8(x, code)) : _mm256_maddubs_epi16(code, x);
     return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
   }
 
@@ -35,7 +40,8 @@ struct Avx2 {
     for (int h = 0; h < 2; ++h) {
       const __m256 sums = _mm256_loadu_ps(x.sum + 8 * h);
       __m256 dot = _mm256_cvtepi32_ps(group_sums<F>(s.code + 4 * h, x.q + 128 * h));
-      if constexpr (F::kOffset != 0 && !Unpack256<F>::kSigned) dot = _mm256_fnmadd_ps(_mm256_set1_ps(F::kOffset), sums, dot);  // exact: integers below 2^24
+      if constexpr (F::kOffset != 0 && !Unpack256<F>::kSigned)
+        dot = _mm256_fnmadd_ps(_mm256_set1_ps(F::kOffset), sums, dot);  // exact: integers below 2^24
       __m256 share = _mm256_mul_ps(s.scale[h], dot);
       if constexpr (F::kHasMin) share = _mm256_fnmadd_ps(s.min[h], sums, share);
       sum.half[h] = _mm256_fmadd_ps(_mm256_loadu_ps(x.d + 8 * h), share, sum.half[h]);
@@ -46,14 +52,20 @@ struct Avx2 {
 };
 
 template <class F>
-void run(const Problem& p, const Call& call) { run_rows(p, call, 1, dot_rows<F, Avx2>); }
+void run(const Problem&, const Call& call) {
+  run_rows(call, 1, dot_rows<F, Avx2>);
+}
 
 }  // namespace
 
 void matmul_integer_2_maddubs_avx2(Registry::Adder registry) {
   quant::AffineFormats::for_each([&]<class F>(F) {
     add_integer_rung(registry, F::dtype,
-                     {.step = "2_avx2", .improves = "1_generic", .note = "32 products and their sums by pairs in one instruction", .preference = 20, .isa = Isa::avx2},
+                     {.step = "2_avx2",
+                      .improves = "1_generic",
+                      .note = "32 products and their sums by pairs in one instruction",
+                      .preference = 20,
+                      .isa = Isa::avx2},
                      run<F>);
   });
 }

@@ -8,11 +8,15 @@ void matmul_integer_3_dot_vnni(Registry::Adder);
 namespace {
 
 struct Vnni {
-  struct Sum { __m512 lanes; };
+  struct Sum {
+    __m512 lanes;
+  };
   static Sum zero() { return {_mm512_setzero_ps()}; }
 
   template <class F>
-  static Strip512 unpack(const typename F::Block* block) { return Unpack512<F>::strip(block); }
+  static Strip512 unpack(const typename F::Block* block) {
+    return Unpack512<F>::strip(block);
+  }
 
   static __m512i products(__m512i code, const int8_t* q) { return _mm512_dpbusd_epi32(_mm512_setzero_si512(), code, _mm512_loadu_si512(q)); }
 
@@ -39,14 +43,20 @@ struct Vnni {
 };
 
 template <class F>
-void run(const Problem& p, const Call& call) { run_rows(p, call, 1, dot_rows<F, Vnni>); }
+void run(const Problem&, const Call& call) {
+  run_rows(call, 1, dot_rows<F, Vnni>);
+}
 
 }  // namespace
 
 void matmul_integer_3_dot_vnni(Registry::Adder registry) {
   quant::AffineFormats::for_each([&]<class F>(F) {
     add_integer_rung(registry, F::dtype,
-                     {.step = "3_vnni", .improves = "2_avx2", .note = "64 products and their sums by fours in one instruction, no 16-bit step that could saturate", .preference = 30, .isa = Isa::vnni},
+                     {.step = "3_vnni",
+                      .improves = "2_avx2",
+                      .note = "64 products and their sums by fours in one instruction, no 16-bit step that could saturate",
+                      .preference = 30,
+                      .isa = Isa::vnni},
                      run<F>);
   });
 }

@@ -78,8 +78,12 @@ TEST_CASE("split is the same map as at, and meets every code") {
         if (bits(value) != bits(F::at(block, i))) FAIL("block " << b << " value " << i << ": " << value << " against " << F::at(block, i));
       }
     }
-    const int codes = F::dtype == DType::q2_k ? 4 : F::dtype == DType::q3_k ? 8 : F::dtype == DType::q6_k ? 64 : F::dtype == DType::q8_0 ? 256
-                      : F::dtype == DType::q5_0 || F::dtype == DType::q5_1 || F::dtype == DType::q5_k ? 32 : 16;
+    const int codes = F::dtype == DType::q2_k                                                         ? 4
+                      : F::dtype == DType::q3_k                                                       ? 8
+                      : F::dtype == DType::q6_k                                                       ? 64
+                      : F::dtype == DType::q8_0                                                       ? 256
+                      : F::dtype == DType::q5_0 || F::dtype == DType::q5_1 || F::dtype == DType::q5_k ? 32
+                                                                                                      : 16;
     CHECK(static_cast<int>(seen.size()) == codes);
     CHECK(*seen.rbegin() == codes - 1);
   });

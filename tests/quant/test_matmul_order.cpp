@@ -63,7 +63,9 @@ struct Data {
   }
 };
 
-bool same_bits(const std::vector<float>& part, const std::vector<float>& whole) { return std::memcmp(part.data(), whole.data(), part.size() * sizeof(float)) == 0; }
+bool same_bits(const std::vector<float>& part, const std::vector<float>& whole) {
+  return std::memcmp(part.data(), whole.data(), part.size() * sizeof(float)) == 0;
+}
 
 template <class F>
 Data random_data(int64_t N, int64_t K, uint64_t seed) {
@@ -108,7 +110,9 @@ TEST_CASE("a token has the same bits in every batch and with every number of thr
   quant::Formats::for_each([&]<class F>(F) {
     constexpr int kValues = info(F::dtype).block_values;
     // One block, a part of a strip after whole ones, and more than one segment.
-    const std::vector<int64_t> lengths = kValues == 256 ? std::vector<int64_t>{256, 1280, 2304} : kValues == 32 ? std::vector<int64_t>{32, 288, 2080} : std::vector<int64_t>{5, 100, 2080};
+    const std::vector<int64_t> lengths = kValues == 256  ? std::vector<int64_t>{256, 1280, 2304}
+                                         : kValues == 32 ? std::vector<int64_t>{32, 288, 2080}
+                                                         : std::vector<int64_t>{5, 100, 2080};
     for (int64_t K : lengths) check_order<F>(registry, K);
   });
 }

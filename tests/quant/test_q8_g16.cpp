@@ -35,7 +35,8 @@ std::vector<float> spread(int64_t n, uint64_t seed) {
   for (size_t i = 0; i < x.size(); i += 16) {
     const int e = exponent(random);
     const bool ties = random() % 4 == 0, zeros = random() % 16 == 0;
-    for (size_t j = i; j < i + 16; ++j) x[j] = zeros ? 0.f : ties ? std::ldexp(static_cast<float>(random() % 255) - 127.f, e > 110 ? 110 : e) * 0.5f : std::ldexp(normal(random), e);
+    for (size_t j = i; j < i + 16; ++j)
+      x[j] = zeros ? 0.f : ties ? std::ldexp(static_cast<float>(random() % 255) - 127.f, e > 110 ? 110 : e) * 0.5f : std::ldexp(normal(random), e);
   }
   return x;
 }
@@ -54,8 +55,10 @@ TEST_CASE("q8_g16 rounds to half a step of its group") {
       largest = std::fmax(largest, std::fabs(x[static_cast<size_t>(i)]));
       sum += row.q[i];
       // The quotient is rounded before it is rounded to an integer, and d to its nearest subnormal: a part in 2^-16, one 2^-149 per unit.
-      const double error = std::fabs(double(x[static_cast<size_t>(i)]) - double(row.d[g]) * row.q[i]), bound = double(row.d[g]) * (0.5 + 0x1p-16) + 64 * 0x1p-149;
-      if (error > bound) FAIL("value " << i << ": " << x[static_cast<size_t>(i)] << " became " << double(row.d[g]) * row.q[i] << " with step " << row.d[g]);
+      const double error = std::fabs(double(x[static_cast<size_t>(i)]) - double(row.d[g]) * row.q[i]),
+                   bound = double(row.d[g]) * (0.5 + 0x1p-16) + 64 * 0x1p-149;
+      if (error > bound)
+        FAIL("value " << i << ": " << x[static_cast<size_t>(i)] << " became " << double(row.d[g]) * row.q[i] << " with step " << row.d[g]);
       if (row.q[i] == -128) FAIL("value " << i << " has code -128");
     }
     CHECK(row.d[g] == largest / 127);
