@@ -18,8 +18,8 @@ struct Postfix {
   Position at{};
   std::string name{};                               // attribute, filter, test
   bool negated = false;                             // test: "is not"
-  std::vector<Expr> args{};                         // item: 1; slice: start, stop, step (kind absent if left out)
-  std::vector<std::pair<std::string, Expr>> kwargs{};
+  std::vector<Expr> args;                           // item: 1; slice: start, stop, step (kind absent if left out)
+  std::vector<std::pair<std::string, Expr>> kwargs;  // (no initializers: Expr is not complete yet)
 };
 
 struct Expr {

@@ -353,7 +353,7 @@ class Interpreter {
       for (const auto& entry : (*d)->entries) entries.push_back(entry);
     }
     for (const auto& [name, v] : args.named) {
-      std::erase_if(entries, [&](const auto& entry) { return entry.first.str() == name; });
+      std::erase_if(entries, [&name = name](const auto& entry) { return entry.first.str() == name; });
       entries.emplace_back(Text(name), v);
     }
     const Value checked = dict(budget_, std::move(entries));

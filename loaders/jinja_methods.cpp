@@ -260,7 +260,7 @@ Value item(Budget& budget, const Value& object, const Value& key) {
   const auto* i = as<int64_t>(key);
   const bool sequence = as<ListRef>(object) || as_text(object);
   if (!i || !sequence) return Undefined{"item"};
-  if (const Text* t = as_text(object)) budget.bytes(t->str().size());
+  if (const Text* t = as_text(object)) budget.bytes(8 * t->str().size());  // an offset per character
   const int64_t n = *length(object), at = *i < 0 ? *i + n : *i;
   if (at < 0 || at >= n) return Undefined{fmt::format("item {}", *i)};
   if (const auto* l = as<ListRef>(object)) return (*l)->items[static_cast<size_t>(at)];
@@ -294,7 +294,7 @@ Value slice(Budget& budget, const Value& object, const Value& start, const Value
     return list(budget, std::move(items), (*l)->tuple);
   }
   const Text& t = *as_text(object);
-  budget.bytes(t.str().size());
+  budget.bytes(8 * t.str().size());
   const auto offsets = code_points(t.str());
   Text out;
   for (const size_t i : picked) out.append(t.part(offsets[i], offsets[i + 1]));

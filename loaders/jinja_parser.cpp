@@ -363,7 +363,7 @@ class Parser {
       if (is_symbol(".") || is_symbol("[")) {
         subscript(steps);
       } else if (is_symbol("(")) {
-        Postfix p{.kind = Postfix::Kind::call, .at = now().at};
+        Postfix p = new_step(Postfix::Kind::call);
         arguments(p);
         steps.push_back(std::move(p));
       } else if (with_filters && is_symbol("|")) {
@@ -381,8 +381,15 @@ class Parser {
     return e;
   }
 
+  Postfix new_step(Postfix::Kind kind) const {
+    Postfix p;
+    p.kind = kind;
+    p.at = now().at;
+    return p;
+  }
+
   void subscript(std::vector<Postfix>& steps) {
-    Postfix p{.kind = Postfix::Kind::attribute, .at = now().at};
+    Postfix p = new_step(Postfix::Kind::attribute);
     if (take().text == ".") {
       if (now().kind == TokenKind::integer) {
         p.kind = Postfix::Kind::item;
@@ -421,7 +428,7 @@ class Parser {
 
   void filter(std::vector<Postfix>& steps) {
     take();  // |
-    Postfix p{.kind = Postfix::Kind::filter, .at = now().at};
+    Postfix p = new_step(Postfix::Kind::filter);
     p.name = need_name("a filter");
     if (is_symbol("(")) arguments(p);
     steps.push_back(std::move(p));
@@ -429,7 +436,8 @@ class Parser {
 
   void test(std::vector<Postfix>& steps) {
     take();  // is
-    Postfix p{.kind = Postfix::Kind::test, .at = now().at, .negated = skip_name("not")};
+    Postfix p = new_step(Postfix::Kind::test);
+    p.negated = skip_name("not");
     p.name = need_name("a test");
     if (is_symbol("(")) {
       arguments(p);

@@ -318,7 +318,7 @@ ListRef iterate(Budget& budget, const Value& v) {
   if (const auto* d = as<DictRef>(v)) {
     for (const auto& [key, value] : (*d)->entries) items.push_back(text(key));
   } else if (const Text* t = as_text(v)) {
-    budget.bytes(t->str().size());
+    budget.bytes(8 * t->str().size());
     const auto offsets = code_points(t->str());
     budget.steps(static_cast<int64_t>(offsets.size()));
     for (size_t i = 0; i + 1 < offsets.size(); ++i) items.push_back(text(t->part(offsets[i], offsets[i + 1])));
