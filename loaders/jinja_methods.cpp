@@ -59,10 +59,9 @@ Value reals(Budget& budget, std::string_view s, double a, double b) {
 Value repeated(Budget& budget, const Value& v, int64_t times) {
   if (const Text* t = as_text(v)) {
     Text out;
-    for (int64_t i = 0; i < times && !t->str().empty(); ++i) {
-      budget.bytes(t->str().size());
-      out.append(*t);
-    }
+    const __int128 total = static_cast<__int128>(std::max<int64_t>(times, 0)) * static_cast<__int128>(t->str().size());
+    budget.bytes(static_cast<size_t>(std::min<__int128>(total, INT64_MAX)));  // before the work, not along with it
+    for (int64_t i = 0; i < times && !t->str().empty(); ++i) out.append(*t);
     return text(std::move(out));
   }
   std::vector<Value> items;
