@@ -1,5 +1,6 @@
 #include "core/error.h"
 #include "core/executor.h"
+#include "core/threadpool.h"
 #include "tests/catch.h"
 #include "tests/engine/toy_graph.h"
 

@@ -27,7 +27,7 @@ struct Capture final : Observer {
 
 Table table_of(GgufWriter writer, int32_t position) {
   const std::string path = "rope_scaling.gguf";
-  write_file(path, writer.file());
+  write_file(path, writer.bytes());
   auto o = options(path, "reference");
   o.context = 512;
   Session session(o, kernels());
