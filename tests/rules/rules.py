@@ -68,7 +68,7 @@ def check_file(path):
 def check_globals(archive, constants):
     """No writable object in a library, but constants that need a constructor, and what libstdc++'s templates bring along."""
     for line in run("objdump", "-tC", archive).splitlines():
-        if symbol := re.match(r"[0-9a-f]+ .{6}O (\S+)\s+[0-9a-f]+ +(?:\.hidden )?(?:guard variable for )?(.*)", line):
+        if symbol := re.match(r"[0-9a-f]+ .{5}[^d][O ] (\S+)\s+[0-9a-f]+ +(?:\.hidden )?(?:guard variable for )?(.*)", line):
             section, name = symbol.groups()
             if not re.match(r"\.(t?bss|t?data)\b|\*COM\*", section) or section.startswith(".data.rel.ro"):
                 continue
