@@ -2,6 +2,7 @@
 
 KERF is the program under test, KERF_TEST_DATA the folder tests/data, KERF_MAKE_HOSTILE the program that writes broken files.
 """
+
 import array
 import codecs
 import dataclasses

@@ -1,4 +1,5 @@
 """kerf bench: llama-bench's rows and fields."""
+
 import csv
 import io
 import json
@@ -11,7 +12,30 @@ from gguf_reader import Header
 from program import model
 
 # The fields of llama-bench's JSON that scripts read (llama.cpp, tools/llama-bench) and that mean something here.
-LLAMA_BENCH = {"build_commit", "backends", "model_filename", "model_type", "model_size", "model_n_params", "n_ubatch", "n_threads", "type_k", "type_v", "n_gpu_layers", "use_mmap", "n_prompt", "n_gen", "n_depth", "test_time", "avg_ns", "stddev_ns", "avg_ts", "stddev_ts", "samples_ns", "samples_ts"}
+LLAMA_BENCH = {
+    "build_commit",
+    "backends",
+    "model_filename",
+    "model_type",
+    "model_size",
+    "model_n_params",
+    "n_ubatch",
+    "n_threads",
+    "type_k",
+    "type_v",
+    "n_gpu_layers",
+    "use_mmap",
+    "n_prompt",
+    "n_gen",
+    "n_depth",
+    "test_time",
+    "avg_ns",
+    "stddev_ns",
+    "avg_ts",
+    "stddev_ts",
+    "samples_ns",
+    "samples_ts",
+}
 WORDS = ("-p", "16,8", "-n", "4", "-d", "0,8", "-r", "3", "-t", "1,2")
 EXPECTED = [(t, p, n, d) for t in (1, 2) for d in (0, 8) for p, n in ((16, 0), (8, 0), (0, 4))]
 
@@ -73,7 +97,27 @@ class Bench(program.Case):
         self.assertEqual(row["stddev_ts"], 0)
 
     def test_on_a_device(self):
-        (row,) = self.kerf("bench", "-m", model(), "-p", "4", "-n", "0", "-r", "1", "--output=json", "--device", "pretend:0=64MiB", "-ngl", "3", "-ctk", "f32", "-ctv", "f32", "--no-mmap").json
+        (row,) = self.kerf(
+            "bench",
+            "-m",
+            model(),
+            "-p",
+            "4",
+            "-n",
+            "0",
+            "-r",
+            "1",
+            "--output=json",
+            "--device",
+            "pretend:0=64MiB",
+            "-ngl",
+            "3",
+            "-ctk",
+            "f32",
+            "-ctv",
+            "f32",
+            "--no-mmap",
+        ).json
         self.assertEqual((row["n_gpu_layers"], row["type_k"], row["use_mmap"]), (3, "f32", False))
 
     def test_usage(self):

@@ -1,4 +1,5 @@
 """Exit codes, each provoked by what it stands for, and the words of errors."""
+
 import pathlib
 
 import program
@@ -8,7 +9,7 @@ from program import Running, golden, model
 
 class ExitCodes(program.Case):
     def test_0_done(self):
-        self.kerf("version", code=0)
+        self.assertIn("kerf", self.kerf("version", code=0).text)
 
     def test_1_failed_at_run_time(self):
         target = self.folder / "no such folder" / "x.npy"
@@ -31,7 +32,18 @@ class ExitCodes(program.Case):
         text = self.file("words.txt", "these are no numbers\n")
         missing = str(self.folder / "missing")
         m = ("-m", model())
-        for words, path in ((("logits", *m, "--tokens", text), text), (("logits", *m, "--tokens", missing), missing), (("run", *m, "-p", "x", "--plan", text), text), (("run", *m, "-f", missing), missing), (("perplexity", *m, "-f", missing), missing), (("tokenize", *m, "-f", missing), missing), (("tokenize", *m, "--decode", text), text), (("plan", *m, "--rules", missing), missing), (("run", "-m", text, "-p", "x"), text), (("inspect", missing), missing)):
+        for words, path in (
+            (("logits", *m, "--tokens", text), text),
+            (("logits", *m, "--tokens", missing), missing),
+            (("run", *m, "-p", "x", "--plan", text), text),
+            (("run", *m, "-f", missing), missing),
+            (("perplexity", *m, "-f", missing), missing),
+            (("tokenize", *m, "-f", missing), missing),
+            (("tokenize", *m, "--decode", text), text),
+            (("plan", *m, "--rules", missing), missing),
+            (("run", "-m", text, "-p", "x"), text),
+            (("inspect", missing), missing),
+        ):
             with self.subTest(words):
                 error = self.refused(3, *words, says=[path])
                 self.assertEqual(error["path"], path)
@@ -52,6 +64,18 @@ class ExitCodes(program.Case):
         self.refused(5, "perplexity", "-m", path, "-f", text, "-c", "16", says=["not finite"])
         self.refused(3, "perplexity", "-m", path, "-f", text, "-c", "16", "--check", says=["blk.0.ffn_down.weight"])
 
+    def test_logits_that_are_no_numbers_are_no_success(self):
+        path = self.file("nan.gguf", with_nan(model(), "blk.0.ffn_down.weight"))
+        for words in (
+            ("run", "-m", path, "--raw", "-p", "x", "-n", "5"),
+            ("run", "-m", path, "--raw", "-p", "x", "-n", "5", "--temp", "0"),
+            ("logits", "-m", path, "--tokens", self.ids([1, 2]), "--greedy", "3"),
+        ):
+            with self.subTest(words):
+                result = program.run(*words)
+                self.assertIn(result.code, (1, 5), result)
+                self.assertIn("nan", result.err)
+
     def test_130_interrupted(self):
         with Running("bench", "-m", model(), "-p", "0", "-n", "500", "-r", "10000", "--json") as bench:
             self.assertTrue(bench.works_for(1))
@@ -66,13 +90,24 @@ class Words(program.Case):
     def test_one_line_even_if_the_culprit_has_several(self):
         for name in ("two\nlines.gguf", "esc\x1b[31m.gguf", "bell\a\r.gguf"):
             path = self.file(name, b"nothing")
-            for words in (("inspect", path), ("run", "-m", path, "-p", "x"), ("tokenize", "-m", model(), "--decode", path), ("plan", "-m", model(), "--rules", path)):
+            for words in (
+                ("inspect", path),
+                ("run", "-m", path, "-p", "x"),
+                ("tokenize", "-m", model(), "--decode", path),
+                ("plan", "-m", model(), "--rules", path),
+            ):
                 with self.subTest(words):
                     result = self.kerf(*words, code=3)
                     self.assertEqual(result.err.count("\n"), 1, result)
                     self.assertRegex(result.err, r"\Aerror: [^\x00-\x1f]+\n\Z")
                     self.assertEqual(self.kerf(*words, "--json", code=3).json["error"]["path"], path)
-        for words in (("run", "-m", model(), "-p", "x", "--backend", "a\x1b\nb"), ("plan", "-m", model(), "--device", "\x1b\n"), ("plan", "-m", model(), "-ot", "\x1b[\n=cpu"), ("logits", "--\x1b[31m\n"), ("plan", "-m", model(), "--why", "\x1b\n")):
+        for words in (
+            ("run", "-m", model(), "-p", "x", "--backend", "a\x1b\nb"),
+            ("plan", "-m", model(), "--device", "\x1b\n"),
+            ("plan", "-m", model(), "-ot", "\x1b[\n=cpu"),
+            ("logits", "--\x1b[31m\n"),
+            ("plan", "-m", model(), "--why", "\x1b\n"),
+        ):
             with self.subTest(words):
                 result = program.run(*words)
                 self.assertIn(result.code, (1, 2), result)
@@ -88,6 +123,16 @@ class Words(program.Case):
             path = self.file("bad.json", content)
             with self.subTest(content):
                 self.refused(3, "logits", "-m", model(), "--tokens", path, says=[path])
+
+    def test_files_that_are_deeper_or_longer_than_any_real_one(self):
+        # A reader that calls itself for each bracket runs out of stack; an error that quotes all of it helps nobody.
+        for content in ("[" * 300000 + "]" * 300000, "[" * 300000, '["' + "a" * 5000000 + '"]'):
+            path = self.file("bad.json", content)
+            for words in (("logits", "-m", model(), "--tokens", path), ("tokenize", "-m", model(), "--decode", path)):
+                with self.subTest(words, content=content[:3]):
+                    self.assertLess(len(self.refused(3, *words, says=[path])["line"]), 1000)
+        path = self.file("deep.rules", "(" * 100000 + "a" + ")" * 100000 + " cpu\n")
+        self.assertLess(len(self.refused(3, "plan", "-m", model(), "--rules", path, says=[path])["line"]), 1000)
 
     def test_an_error_leaves_no_result_behind(self):
         out = self.folder / "x.npy"

@@ -1,4 +1,5 @@
 """Paths that are no model file: each refused at once, with its path and the reason."""
+
 import os
 import shutil
 import unittest
@@ -13,7 +14,13 @@ class Paths(program.Case):
     def refused_at_once(self, path, *says, **options):
         limit = 20 if sanitized() else 2
         baseline = run("version").peak
-        for words in (("inspect", path), ("run", "-m", path, "-p", "x"), ("tokenize", "-m", path, "-p", "x"), ("run", "-m", path, "-p", "x", "--no-mmap"), ("plan", "-m", path)):
+        for words in (
+            ("inspect", path),
+            ("run", "-m", path, "-p", "x"),
+            ("tokenize", "-m", path, "-p", "x"),
+            ("run", "-m", path, "-p", "x", "--no-mmap"),
+            ("plan", "-m", path),
+        ):
             self.refused(3, *words, says=[path, *says], timeout=10, **options)
             result = run(*words, timeout=10, **options)
             self.assertLess(result.seconds, limit, result)
@@ -105,7 +112,11 @@ class Paths(program.Case):
         path = self.folder / os.fsdecode(b"not-utf8-\xff.gguf")
         shutil.copyfile(model(kind="Q2_K"), path)
         self.kerf("inspect", path)
-        for words in (("inspect", path, "--json"), ("bench", "-m", path, "-p", "1", "-n", "0", "-r", "1", "-o", "jsonl"), ("plan", "-m", path, "--json")):
+        for words in (
+            ("inspect", path, "--json"),
+            ("bench", "-m", path, "-p", "1", "-n", "0", "-r", "1", "-o", "jsonl"),
+            ("plan", "-m", path, "--json"),
+        ):
             self.assertTrue(self.kerf(*words).json)
         os.truncate(path, 100)
         self.assertEqual(self.kerf("inspect", path, "--json", code=3).json["error"]["code"], 3)

@@ -1,4 +1,5 @@
 """Every file of the hostile corpus, opened by the program: decided as listed, in words, without harm."""
+
 import json
 import pathlib
 import subprocess

@@ -1,4 +1,5 @@
 """kerf inspect against a header reader of its own, and kerf version."""
+
 import math
 import pathlib
 import shutil
@@ -45,7 +46,9 @@ class Inspect(program.Case):
                 self.assertEqual((document["key"], document["type"], document["value"]), (key, kind, value))
         self.assertEqual(self.kerf("inspect", model(), "--metadata", "general.architecture").out, b"llama\n")
         self.assertEqual(self.kerf("inspect", model(), "--metadata", "llama.block_count").out, b"2\n")
-        self.assertEqual(self.kerf("inspect", model(), "--metadata", "tokenizer.chat_template").text, header.metadata["tokenizer.chat_template"][1] + "\n")
+        self.assertEqual(
+            self.kerf("inspect", model(), "--metadata", "tokenizer.chat_template").text, header.metadata["tokenizer.chat_template"][1] + "\n"
+        )
         self.refused(3, "inspect", model(), "--metadata", "no.such.key", says=[model(), "no.such.key"])
 
     def test_text(self):

@@ -1,4 +1,5 @@
 """kerf kernels: list, explain, test, bench, coverage."""
+
 import program
 from program import model
 

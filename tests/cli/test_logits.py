@@ -1,4 +1,5 @@
 """kerf logits against the golden rows, and the files it writes."""
+
 import json
 import os
 import resource
@@ -88,7 +89,19 @@ class Greedy(program.Case):
         for name in MODELS:
             for backend in ("reference", "cpu"):
                 out = self.folder / "out.json"
-                result = self.kerf("logits", "-m", model(name), "--tokens", self.ids(golden(name)["tokens_33"]), "--greedy", "24", "--out-ids", out, "--backend", backend)
+                result = self.kerf(
+                    "logits",
+                    "-m",
+                    model(name),
+                    "--tokens",
+                    self.ids(golden(name)["tokens_33"]),
+                    "--greedy",
+                    "24",
+                    "--out-ids",
+                    out,
+                    "--backend",
+                    backend,
+                )
                 self.assertEqual(json.loads(out.read_text()), golden(name)["greedy_24"])
                 self.assertEqual(result.out, b"")
 
@@ -162,8 +175,12 @@ class Files(program.Case):
         reader = os.open(target, os.O_RDONLY | os.O_NONBLOCK)
         try:
             result = run(*self.words(target), "--last", "1", timeout=10)
-            self.assertIn(result.code, (0, 1, 2), result)
             self.assertTrue(stat.S_ISFIFO(os.lstat(target).st_mode), "the pipe is gone")
+            if result.code == 0:
+                self.assertEqual(os.read(reader, 6), b"\x93NUMPY")
+            else:
+                self.assertIn(result.code, (1, 2), result)
+                self.assertTrue(result.err.startswith("error: "), result)
         finally:
             os.close(reader)
         self.assertFolderHolds("ids.json", "pipe")

@@ -1,4 +1,5 @@
 """kerf perplexity against the definition, computed here from kerf logits."""
+
 import json
 import math
 
@@ -35,7 +36,9 @@ class Perplexity(program.Case):
         for name, n_ctx, chunks, words in (("llama", 16, 3, ()), ("llama", 33, 2, ("--backend", "reference")), ("qwen2", 20, 2, ())):
             with self.subTest(name, n_ctx=n_ctx):
                 want, error, count = self.by_definition(name, n_ctx, chunks, *words)
-                got = self.kerf("perplexity", "-m", model(name), "-f", self.folder / "text.txt", "-c", n_ctx, "--chunks", chunks, *words, "--json").json
+                got = self.kerf(
+                    "perplexity", "-m", model(name), "-f", self.folder / "text.txt", "-c", n_ctx, "--chunks", chunks, *words, "--json"
+                ).json
                 self.assertAlmostEqual(got["perplexity"], want, delta=1e-3 * want)
                 self.assertAlmostEqual(got["perplexity"], math.exp(got["mean_nll"]), delta=1e-9 * want)
                 self.assertAlmostEqual(got["standard_error"], error, delta=1e-2 * error)

@@ -1,4 +1,5 @@
 """kerf plan: the cut between devices, saved, read back and executed."""
+
 import re
 
 import program
@@ -51,7 +52,11 @@ class Placement(program.Case):
     def test_override_tensor(self):
         devices = self.devices("-ot", "ffn_(up|gate)=pretend:1", "-ot", r"^blk\.0\.=pretend:0,output=pretend:1")
         for key, device in devices.items():
-            want = "pretend:1" if re.search("ffn_(up|gate)", key) else "pretend:0" if key.startswith("blk.0.") else "pretend:1" if "output" in key else "cpu"
+            want = (
+                "pretend:1"
+                if re.search("ffn_(up|gate)", key)
+                else "pretend:0" if key.startswith("blk.0.") else "pretend:1" if "output" in key else "cpu"
+            )
             self.assertEqual(device, want, key)
 
     def test_override_tensor_wins_over_ngl(self):
@@ -153,18 +158,24 @@ class Facts(program.Case):
         document = self.document()
         self.assertTrue(text.startswith("kerf-plan 1\n"))
         shapes = re.findall(r"^shape +tokens=(\d+) outputs=(\d+) context=(\d+)$", text, re.MULTILINE)
-        self.assertEqual([tuple(map(int, s)) for s in shapes], [(p["shape"]["tokens"], p["shape"]["outputs"], p["shape"]["context"]) for p in document["plans"]])
+        self.assertEqual(
+            [tuple(map(int, s)) for s in shapes], [(p["shape"]["tokens"], p["shape"]["outputs"], p["shape"]["context"]) for p in document["plans"]]
+        )
         steps = [s for p in document["plans"] for s in p["steps"]]
         runs = re.findall(r"^run +(\S+) +(\S+) +(\S+)$", text, re.MULTILINE)
         self.assertEqual(runs, [(s["node"], s["device"], s["kernel"]) for s in steps if s["step"] == "run"])
         copies = re.findall(r"^copy +(\S+) +(\S+) -> (\S+) (\d+)$", text, re.MULTILINE)
-        self.assertEqual(copies, [(s["from"]["value"], s["from"]["device"], s["to"]["device"], str(s["bytes"])) for s in steps if s["step"] == "copy"])
+        self.assertEqual(
+            copies, [(s["from"]["value"], s["from"]["device"], s["to"]["device"], str(s["bytes"])) for s in steps if s["step"] == "copy"]
+        )
         for home in document["homes"]:
             self.assertRegex(text, rf"(?m)^{home['kind']} +{re.escape(home['name'])} .* {home['bytes']} +{home['device']} +# ")
 
     def test_a_plan_is_the_same_each_time(self):
         words = ("plan", "-m", model(), *DEVICES, *self.WORDS)
-        self.assertEqual(self.kerf(*words).out, self.kerf(*words).out)
+        want = self.kerf(*words).out
+        self.assertGreater(len(want), 1000)
+        self.assertEqual(self.kerf(*words).out, want)
         self.assertEqual(self.kerf(*words, "--json").out, self.kerf(*words, "--json").out)
 
     def test_one_byte_decides_whether_a_device_is_large_enough(self):
@@ -198,7 +209,9 @@ class Execution(program.Case):
         plan = str(self.folder / "x.plan")
         self.kerf("plan", "-m", model(), *DEVICES, "-ngl", "3", "--save", plan)
         words = ("run", "-m", model(), "--raw", "-p", "def add(a, b):", "-n", "12", "--temp", "0")
-        self.assertEqual(self.kerf(*words, *DEVICES, "--plan", plan).out, self.kerf(*words).out)
+        want = self.kerf(*words).out
+        self.assertGreater(len(want), 12)
+        self.assertEqual(self.kerf(*words, *DEVICES, "--plan", plan).out, want)
 
     def test_save_and_text_agree(self):
         plan = self.folder / "x.plan"
@@ -213,7 +226,21 @@ class Execution(program.Case):
         cut = ("--device", "pretend:0=64MiB", "-ngl", "2")
         self.kerf("plan", "-m", model(), *cut, "--tokens", "33", "--save", path)
         good = path.read_text()
-        run = ("logits", "-m", model(), "--tokens", self.ids(golden("llama")["tokens_33"]), "--last", "1", "-ub", "33", "--device", "pretend:0=64MiB", "--plan", path)
+        run = (
+            "logits",
+            "-m",
+            model(),
+            "--tokens",
+            self.ids(golden("llama")["tokens_33"]),
+            "--last",
+            "1",
+            "-ub",
+            "33",
+            "--device",
+            "pretend:0=64MiB",
+            "--plan",
+            path,
+        )
         self.kerf(*run)
 
         def edit(pattern, into):

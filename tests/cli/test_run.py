@@ -1,4 +1,5 @@
 """kerf run: a prompt in, text out."""
+
 import json
 
 import program
@@ -10,7 +11,9 @@ PROMPT = "def add(a, b):"
 
 class Run(program.Case):
     def text(self, *words, name="llama", **options):
-        return self.kerf("run", "-m", model(name), *words, **options).out
+        out = self.kerf("run", "-m", model(name), *words, **options).out
+        self.assertTrue(out.endswith(b"\n"), out)
+        return out
 
     def test_greedy_text_is_what_logits_and_tokenize_say(self):
         for name in MODELS:
@@ -33,7 +36,17 @@ class Run(program.Case):
         base = ("--raw", "-p", PROMPT, "-n", "16", "--temp", "0")
         want = self.text(*base)
         self.assertGreater(len(want), 16)
-        for words in ((), ("-t", "1"), ("-t", "3"), ("--no-mmap",), ("--seed", "7"), ("--top-k", "1"), ("-v",), ("--stats",), ("--device", "pretend:0=64MiB", "-ngl", "2")):
+        for words in (
+            (),
+            ("-t", "1"),
+            ("-t", "3"),
+            ("--no-mmap",),
+            ("--seed", "7"),
+            ("--top-k", "1"),
+            ("-v",),
+            ("--stats",),
+            ("--device", "pretend:0=64MiB", "-ngl", "2"),
+        ):
             self.assertEqual(self.text(*base, *words), want, words)
 
     def test_prompts_from_everywhere(self):
@@ -55,7 +68,15 @@ class Run(program.Case):
 
     def test_sampling_settings_matter(self):
         words = ("--raw", "-p", "word word word word", "-n", "60", "--seed", "3")
-        texts = {w: self.text(*words, *w) for w in (("--temp", "0"), ("--temp", "3", "--top-k", "0", "--top-p", "1", "--min-p", "0"), ("--temp", "3", "--top-k", "2"), ("--temp", "0", "--repeat-penalty", "20"))}
+        texts = {
+            w: self.text(*words, *w)
+            for w in (
+                ("--temp", "0"),
+                ("--temp", "3", "--top-k", "0", "--top-p", "1", "--min-p", "0"),
+                ("--temp", "3", "--top-k", "2"),
+                ("--temp", "0", "--repeat-penalty", "20"),
+            )
+        }
         self.assertEqual(len(set(texts.values())), len(texts), texts)
         # Each of these leaves only the most probable token.
         for w in (("--top-k", "1"), ("--top-p", "0"), ("--min-p", "1")):
@@ -64,7 +85,26 @@ class Run(program.Case):
     def test_streamed_text_and_json_are_the_same(self):
         # Random models love single bytes of characters.
         for seed in range(6):
-            words = ("run", "-m", model(), "--raw", "-p", PROMPT, "-n", "60", "--temp", "5", "--top-k", "0", "--top-p", "1", "--min-p", "0", "--seed", seed)
+            words = (
+                "run",
+                "-m",
+                model(),
+                "--raw",
+                "-p",
+                PROMPT,
+                "-n",
+                "60",
+                "--temp",
+                "5",
+                "--top-k",
+                "0",
+                "--top-p",
+                "1",
+                "--min-p",
+                "0",
+                "--seed",
+                seed,
+            )
             self.assertEqual(lossy(self.kerf(*words).out), self.kerf(*words, "--json").json["text"] + "\n")
 
     def test_json(self):
@@ -106,7 +146,14 @@ class Run(program.Case):
         result, plain = self.kerf(*words, "--stats"), self.kerf(*words)
         self.assertEqual(result.out, plain.out)
         self.assertEqual(plain.err, "")
-        for part in (r"prompt +\d+ tokens", r"[\d.]+ tokens/s", r"decode +8 tokens", r"memory +peak [\d.]+ MiB", r"per token [\d.]+ MiB", r"stopped by length"):
+        for part in (
+            r"prompt +\d+ tokens",
+            r"[\d.]+ tokens/s",
+            r"decode +8 tokens",
+            r"memory +peak [\d.]+ MiB",
+            r"per token [\d.]+ MiB",
+            r"stopped by length",
+        ):
             self.assertRegex(result.err, part)
         on_device = self.kerf(*words, "--stats", "--device", "pretend:0=64MiB", "-ngl", "3").err
         self.assertRegex(on_device, r"pretend:0 [\d.]+ MiB")
@@ -116,7 +163,9 @@ class Run(program.Case):
         rendered = "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n"
         self.assertEqual(self.text("-p", "Hello", *words, name="qwen2"), self.text("--raw", "-p", rendered, *words, name="qwen2"))
         system = "<|im_start|>system\nBe brief.<|im_end|>\n"
-        self.assertEqual(self.text("-p", "Hello", "--system", "Be brief.", *words, name="qwen2"), self.text("--raw", "-p", system + rendered, *words, name="qwen2"))
+        self.assertEqual(
+            self.text("-p", "Hello", "--system", "Be brief.", *words, name="qwen2"), self.text("--raw", "-p", system + rendered, *words, name="qwen2")
+        )
         # llama's template writes the begin token itself; there must be one, not two.
         rendered = "<|start_header_id|>user<|end_header_id|>\n\nHello<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
         self.assertEqual(self.text("-p", "Hello", *words), self.text("--raw", "-p", rendered, *words))
@@ -141,6 +190,7 @@ class Chat(program.Case):
 
     def test_first_answer_is_the_one_of_a_single_run(self):
         want = self.kerf("run", "-m", model("qwen2"), "-p", "Hello", *self.WORDS).out
+        self.assertGreater(len(want), 6)
         self.assertEqual(self.chat("Hello", "/bye").out, want)
         self.assertEqual(self.chat("Hello").out, want)  # the end of input ends the chat, too
         self.assertEqual(self.chat("", "Hello", "/bye", "never read").out, want)

@@ -1,4 +1,5 @@
 """Interrupts, readers that go away, and model files that change while they are used."""
+
 import os
 import time
 
@@ -48,7 +49,7 @@ class Interrupt(Endless):
         self.assertEqual([p.name for p in self.folder.glob("x.npy*")], [])
 
     def test_perplexity(self):
-        self.interrupted("perplexity", "-m", model(), "-f", self.file("text.txt", "def add(a, b):\n" * 40000), "-c", "512")
+        self.interrupted("perplexity", "-m", model(), "-f", self.file("text.txt", "def add(a, b):\n" * 40000), "-c", "512", "-t", "2")
 
     def test_bench(self):
         self.interrupted("bench", "-m", model(), "-p", "4000", "-n", "0", "-r", "1000")
@@ -60,19 +61,21 @@ class Interrupt(Endless):
 
     def test_logits_prompt(self):
         ids = self.ids(golden("llama")["tokens_150"] * 100)
-        self.interrupted("logits", "-m", model(), "--tokens", ids, "--backend", "reference", "-c", "15000", "--last", "1", "--out", str(self.folder / "x.npy"))
+        self.interrupted(
+            "logits", "-m", model(), "--tokens", ids, "--backend", "reference", "-c", "15000", "--last", "1", "--out", str(self.folder / "x.npy")
+        )
 
     def test_run_in_its_prompt(self):
         text = self.file("text.txt", "def add(a, b):\n" * 4000)
-        self.interrupted("run", "-m", model(), "--raw", "-f", text, "-n", "1", "-c", "100000", "--backend", "reference")
+        self.interrupted("run", "-m", model(), "--raw", "-f", text, "-n", "1", "-c", "100000", "-t", "2", "--backend", "reference")
 
     def test_kernels(self):
         self.interrupted("kernels", "bench", "--seconds", "0.05")
-        self.interrupted("kernels", "test")
+        self.interrupted("kernels", "test", "-t", "1")
 
     def test_the_second_interrupt_ends_at_once(self):
         text = self.file("text.txt", "def add(a, b):\n" * 4000)
-        with Running("run", "-m", model(), "--raw", "-f", text, "-n", "1", "-c", "100000", "--backend", "reference") as kerf:
+        with Running("run", "-m", model(), "--raw", "-f", text, "-n", "1", "-c", "100000", "-t", "2", "--backend", "reference") as kerf:
             self.assertTrue(kerf.works_for(1))
             kerf.interrupt()
             time.sleep(0.1)
@@ -104,7 +107,12 @@ class ChangingFile(Endless):
 
     def test_truncated_in_other_commands(self):
         ids = self.ids(golden("llama")["tokens_33"])
-        for words in (("logits", "--tokens", ids, "--greedy", "60000", "-c", "60100"), ("bench", "-p", "0", "-n", "1000", "-r", "1000"), ("run", *LONG, "--device", "pretend:0=256MiB", "-ngl", "1"), ("run", *LONG, "-t", "8")):
+        for words in (
+            ("logits", "--tokens", ids, "--greedy", "60000", "-c", "60100"),
+            ("bench", "-p", "0", "-n", "1000", "-r", "1000"),
+            ("run", *LONG, "--device", "pretend:0=256MiB", "-ngl", "1"),
+            ("run", *LONG, "-t", "8"),
+        ):
             path = self.endless("cut.gguf")
             with self.subTest(words), Running(words[0], "-m", path, *words[1:], "--json") as kerf:
                 self.assertTrue(kerf.works_for(1))

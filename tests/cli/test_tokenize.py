@@ -1,4 +1,5 @@
 """kerf tokenize: text to ids and back."""
+
 import json
 import random
 
@@ -35,8 +36,24 @@ class Tokenize(program.Case):
 
     def test_there_and_back(self):
         random.seed(0x6B657266)
-        texts = ["Hello world", "  two  spaces\n\n\ttab", "Grüße, 東京 🙂 é", "\u200b\ufeff", "x" * 3000, "<|eot_id|>", "0123456789 3.14e-5", "'s 're N't", "\r\n\r\n"]
-        texts += ["".join(chr(random.choice((random.randrange(1, 0x80), random.randrange(0xA0, 0x3000), random.randrange(0x1F300, 0x1F700)))) for _ in range(200)) for _ in range(5)]
+        texts = [
+            "Hello world",
+            "  two  spaces\n\n\ttab",
+            "Grüße, 東京 🙂 é",
+            "\u200b\ufeff",
+            "x" * 3000,
+            "<|eot_id|>",
+            "0123456789 3.14e-5",
+            "'s 're N't",
+            "\r\n\r\n",
+        ]
+        texts += [
+            "".join(
+                chr(random.choice((random.randrange(1, 0x80), random.randrange(0xA0, 0x3000), random.randrange(0x1F300, 0x1F700))))
+                for _ in range(200)
+            )
+            for _ in range(5)
+        ]
         for name in MODELS:
             for text in texts:
                 with self.subTest(name, text=text):
