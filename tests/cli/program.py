@@ -125,11 +125,11 @@ def sanitized():
 class Running:
     """A kerf that is still at work: read what it says, send it signals, wait for its end."""
 
-    def __init__(self, *words):
+    def __init__(self, *words, stdin=subprocess.DEVNULL):
         self.words = words
         self.err = tempfile.TemporaryFile()
         self.start = time.monotonic()
-        self.child = subprocess.Popen([KERF, *map(str, words)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.err)
+        self.child = subprocess.Popen([KERF, *map(str, words)], stdin=stdin, stdout=subprocess.PIPE, stderr=self.err)
         self.out = b""
 
     def __enter__(self):
@@ -140,6 +140,8 @@ class Running:
             self.child.kill()
             self.child.wait()
         self.child.stdout.close()
+        if self.child.stdin:
+            self.child.stdin.close()
         self.err.close()
 
     def read_some(self, n, timeout=30):

@@ -1,8 +1,11 @@
 """How kerf is spoken to: help, the forms of options, sizes, and what goes to standard output."""
 
 import json
+import os
 import pathlib
+import pty
 import re
+import subprocess
 
 import program
 from program import golden, model, run
@@ -229,6 +232,19 @@ class Output(program.Case):
             self.assertEqual(quiet.out, loud.out)
             self.assertEqual(quiet.err, "")
         self.assertIn("weights", loud.err + self.kerf("plan", "-m", model(), "-v").err)
+
+    def test_a_bar_only_on_a_terminal(self):
+        words = ("perplexity", "-m", model(), "-f", self.file("text.txt", TEXT), "-c", "32")
+        plain = self.kerf(*words)
+        self.assertEqual(plain.err, "")
+        terminal, other_end = pty.openpty()
+        try:
+            result = subprocess.run([program.KERF, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=other_end, timeout=60)
+            self.assertEqual((result.returncode, result.stdout), (0, plain.out))
+            self.assertIn(b"\r", os.read(terminal, 65536))
+        finally:
+            os.close(terminal)
+            os.close(other_end)
 
     def test_warnings_go_to_standard_error(self):
         result = self.kerf("run", "-m", model(), "-p", "x", "-n", "0", "-c", "2000")

@@ -1,6 +1,7 @@
 """Interrupts, readers that go away, and model files that change while they are used."""
 
 import os
+import subprocess
 import time
 
 import program
@@ -72,6 +73,13 @@ class Interrupt(Endless):
     def test_kernels(self):
         self.interrupted("kernels", "bench", "--seconds", "0.05")
         self.interrupted("kernels", "test", "-t", "1")
+
+    def test_while_it_waits_for_a_person(self):
+        for words in (("-i",), ("-p", "-")):
+            with self.subTest(words), Running("run", "-m", model(), "-n", "4", *words, stdin=subprocess.PIPE) as kerf:
+                self.assertTrue(kerf.works_for(1))
+                kerf.interrupt()
+                self.assertEqual(kerf.wait(5).code, 130)
 
     def test_the_second_interrupt_ends_at_once(self):
         text = self.file("text.txt", "def add(a, b):\n" * 4000)
