@@ -97,7 +97,7 @@ std::vector<Rule> layer_rules(int64_t n_layer, int64_t n, const std::vector<Devi
 const Home& Placement::of(std::string_view name) const {
   for (const auto& home : homes)
     if (home.name == name) return home;
-  throw Error(ErrorKind::runtime, fmt::format("\"{}\" has no home in this placement", name));
+  throw Error(ErrorKind::runtime, fmt::format("\"{}\" has no home in this placement", printable(name)));
 }
 
 Placement place(const Graph& graph, const std::vector<Rule>& rules, const std::vector<DeviceId>& devices) {

@@ -99,6 +99,8 @@ struct PlanFile {
 };
 /// @throws FileError naming line, expected and found.
 PlanFile parse_plan_file(std::string_view text, const std::string& path);
+/// @throws FileError if a weight or state of the graph has no home in the file, or another shape there.
+void check_homes(const PlanFile& file, const Graph& graph);
 /// The steps of one section, checked against the graph: every input is on the step's device when it is needed, every
 /// kernel exists, is allowed and accepts its problem. @throws FileError
 Plan plan_from_section(const PlanFile& file, const PlanFile::Section& section, const Graph& graph, const Registry& registry, const KernelPolicy& policy);

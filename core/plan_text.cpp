@@ -1,6 +1,7 @@
 // The text form of plans: written for people and diff, read back strictly.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <functional>
 #include <sstream>
@@ -133,7 +134,20 @@ PlanFile parse_plan_file(std::string_view text, const std::string& path) {
   return file;
 }
 
+void check_homes(const PlanFile& file, const Graph& graph) {
+  const auto refuse = [&](const std::string& field, std::string expected, std::string found) {
+    throw FileError({.path = file.path, .field = field, .expected = std::move(expected), .found = std::move(found), .hint = "was the plan made for another model or -c?"});
+  };
+  for (const auto& value : graph.values()) {
+    if (value.kind != Kind::weight && value.kind != Kind::state) continue;
+    const auto home = std::find_if(file.placement.homes.begin(), file.placement.homes.end(), [&](const Home& h) { return h.name == value.name; });
+    if (home == file.placement.homes.end()) refuse(value.name, "a home", "none");
+    if (home->desc != value.desc) refuse(value.name, to_text(value.desc), to_text(home->desc));
+  }
+}
+
 Plan plan_from_section(const PlanFile& file, const PlanFile::Section& section, const Graph& graph, const Registry& registry, const KernelPolicy& policy) {
+  check_homes(file, graph);
   PlanBuilder b(graph, file.placement, section.shape, registry, policy);
   for (const auto& line : section.steps) {
     const LineReader r{file.path, line};

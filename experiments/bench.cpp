@@ -65,26 +65,17 @@ Row measure(Session& session, const Test& test, int repetitions) {
   std::mt19937 rng(1);  // which tokens does not matter for dense models; the same ones each time does
   std::vector<int32_t> tokens(static_cast<size_t>(std::max({test.prompt, test.depth, int64_t{1}})));
   for (auto& t : tokens) t = static_cast<int32_t>(rng() % static_cast<uint32_t>(session.n_vocab()));
-  const auto stop = [] {
-    if (interrupted()) throw Error(ErrorKind::interrupted, "interrupted");
-  };
   const auto once = [&] {
     session.rewind(test.depth);
     const auto start = Clock::now();
     if (test.prompt > 0) session.forward({tokens.data(), static_cast<size_t>(test.prompt)});
-    for (int64_t i = 0; i < test.gen && test.prompt == 0; ++i) {
-      session.forward({tokens.data() + static_cast<size_t>(i) % tokens.size(), 1});
-      stop();
-    }
+    for (int64_t i = 0; i < test.gen && test.prompt == 0; ++i) session.forward({tokens.data() + static_cast<size_t>(i) % tokens.size(), 1});
     return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - start).count();
   };
   session.rewind(0);
   if (test.depth > 0) session.forward({tokens.data(), static_cast<size_t>(test.depth)});
   once();  // pages in, plans made, cores awake: not counted
-  for (int r = 0; r < repetitions; ++r) {
-    row.samples_ns.push_back(once());
-    stop();
-  }
+  for (int r = 0; r < repetitions; ++r) row.samples_ns.push_back(once());
   if (test.prompt > 0) {
     for (int64_t done = 0; done < test.prompt; done += session.micro_batch())
       row.bytes += total_bytes(*session.planned(std::min(session.micro_batch(), test.prompt - done), 1).plan, test.depth + done);
@@ -115,11 +106,18 @@ nlohmann::json to_json(const Row& row, const BenchArgs& args, const Session& ses
           {"bytes", row.bytes}, {"gb_per_s", static_cast<double>(row.bytes) / time.mean}};
 }
 
+/// RFC 4180: in quotes, quotes doubled.
+std::string csv_cell(const std::string& text) {
+  std::string cell = "\"";
+  for (const char c : text) cell += c == '"' ? "\"\"" : std::string(1, c);
+  return cell + "\"";
+}
+
 std::string csv_line(const nlohmann::json& row, bool header) {
   std::string line;
   for (const auto& [key, value] : row.items()) {
     if (value.is_array()) continue;
-    line += (line.empty() ? "" : ",") + (header ? key : value.dump());
+    line += (line.empty() ? "" : ",") + (header ? key : value.is_string() ? csv_cell(value.get<std::string>()) : value.dump());
   }
   return line + "\n";
 }
@@ -155,7 +153,10 @@ int bench_command(const BenchArgs& args, const Io& io) {
       announce(*session, io);
       const auto mappings = session->file().mappings();
       guard = std::make_unique<MapGuard>(mappings);
-      session->after_step([&] { guard->check(); });
+      session->after_step([&] {
+        guard->check();
+        stop_if_interrupted();
+      });
     }
     const Row row = measure(*session, test, args.repetitions);
     const auto j = to_json(row, args, *session);

@@ -215,6 +215,7 @@ Command parse_command_line(const std::vector<std::string>& words) {
 
   c = app.add_subcommand("kernels", "every kernel of every backend");
   c->require_subcommand(1);
+  c->footer(example("kerf kernels list matmul.q4_k"));
   const auto kernel_action = [&](const char* name, const char* what, const char* sample) {
     auto* k = c->add_subcommand(name, what);
     add_common(k, common);

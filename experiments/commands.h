@@ -31,7 +31,9 @@ std::map<DeviceId, int64_t> bytes_per_pass(const Plan& plan, int64_t depth);
 /// Warnings of a session to the log, and the one line that says what lies where.
 void announce(Session& session, const Io& io);
 
-/// Set by SIGINT (main.cpp): commands that generate look at it.
+/// Set by SIGINT (main.cpp).
 bool interrupted();
+/// @throws Error(interrupted) after SIGINT: what long work calls between its parts.
+void stop_if_interrupted();
 
 }  // namespace kerf

@@ -22,8 +22,8 @@
 namespace kerf {
 
 void Io::out(std::string_view text) const {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
+    throw Error(ErrorKind::runtime, fmt::format("cannot write to standard output: {}", std::strerror(errno)));
 }
 
 void Io::out_json(const nlohmann::json& document) const { out(document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n"); }
@@ -39,7 +39,7 @@ Io make_io(bool json, int level, std::string command) {
 
 int report(const Error& error, const Io& io) {
   io.log->error("error: {}", error.what());
-  if (io.json) {
+  if (io.json && !std::ferror(stdout)) {
     nlohmann::json e{{"code", static_cast<int>(error.kind)}, {"message", error.what()}, {"what", error.message}};
     if (!error.where.empty()) e["where"] = error.where;
     if (!error.hint.empty()) e["hint"] = error.hint;
@@ -100,7 +100,13 @@ class TemporaryFile {
 }  // namespace
 
 void write_file(const std::string& path, std::string_view bytes) {
-  TemporaryFile file(fmt::format("{}.partial-{}", path, ::getpid()));
+  std::error_code none;
+  const auto status = std::filesystem::status(path, none);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
+    throw Error(ErrorKind::runtime, "a result is written to a regular file only", printable(path), "use another name");
+  // Through a link to the file it names, so that the link stays.
+  const std::string target = std::filesystem::is_symlink(path, none) ? std::filesystem::weakly_canonical(path).string() : path;
+  TemporaryFile file(fmt::format("{}.partial-{}", target, ::getpid()));
   if (file.fd() < 0) cannot_write(path, "create");
   while (!bytes.empty()) {
     const ssize_t n = ::write(file.fd(), bytes.data(), bytes.size());
@@ -109,9 +115,9 @@ void write_file(const std::string& path, std::string_view bytes) {
     bytes.remove_prefix(static_cast<size_t>(n));
   }
   if (::fsync(file.fd()) != 0) cannot_write(path, "sync");
-  if (::rename(file.path().c_str(), path.c_str()) != 0) cannot_write(path, "rename");
+  if (::rename(file.path().c_str(), target.c_str()) != 0) cannot_write(path, "rename");
   file.keep();
-  const auto folder = std::filesystem::path(path).parent_path();
+  const auto folder = std::filesystem::path(target).parent_path();
   const int dir = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (dir >= 0) {
     ::fsync(dir);

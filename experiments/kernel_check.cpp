@@ -327,6 +327,7 @@ std::vector<KernelReport> KernelChecker::test(const Registry& registry, const Se
       if (!selected(cases[i], select.dtype) || (select.only && *select.only != i)) continue;
       for (size_t k = 0; k < kernels.size(); ++k) {
         if (!kernels[k]->accepts(cases[i].problem)) continue;
+        if (select.before_each) select.before_each();
         std::vector<ThreadPool*> pools{pools_[0].get(), pools_[2].get()};
         if (cases[i].threads) pools = {pools_[0].get(), pools_[1].get(), pools_[2].get(), pools_[3].get()};
         auto result = check(*kernels[k], cases[i], select.seed, pools);

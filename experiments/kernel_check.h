@@ -55,6 +55,7 @@ class KernelChecker {
     std::optional<size_t> only{};  // one case: its index in kernel_cases(op)
     Isa isa = Isa::base;           // what this machine has
     uint64_t seed = 1;
+    std::function<void()> before_each{};  // called before each case; may throw to end the test
   };
   /// Every selected kernel on every selected case it accepts. A kernel that no case reaches fails, unless the selection
   /// narrows the cases (dtype, only). `progress` is called after each failure with its text, ending with the command

@@ -59,15 +59,13 @@ int explain_choice(const KernelArgs& args, const Registry& registry, const Io& i
 }
 
 int test(const KernelArgs& args, const Registry& registry, const Io& io) {
-  KernelChecker checker;
-  const std::vector<std::string> prefixes = args.filter.empty() ? std::vector<std::string>{""} : args.filter;
-  std::vector<KernelReport> reports;
-  for (const auto& prefix : prefixes) {
-    KernelChecker::Selection select{.prefix = prefix, .isa = allowed_isa(args), .seed = args.seed};
-    if (args.only_case >= 0) select.only = static_cast<size_t>(args.only_case);
-    for (auto& r : checker.test(registry, select, [&](const std::string& failure) { io.log->error("{}", failure); })) reports.push_back(std::move(r));
-  }
-  if (reports.empty()) throw Error(ErrorKind::usage, "no kernel's name begins so", args.filter.empty() ? "" : args.filter.front(), "kerf kernels list shows all names");
+  Registry selected;
+  for (const auto& k : registry.all())
+    if (matches(k.name(), args.filter)) selected.backend(k.backend).add(k);
+  if (selected.all().empty()) throw Error(ErrorKind::usage, "no kernel has a name with this in it", printable(args.filter.front()), "kerf kernels list shows all names");
+  KernelChecker::Selection select{.isa = allowed_isa(args), .seed = args.seed, .before_each = stop_if_interrupted};
+  if (args.only_case >= 0) select.only = static_cast<size_t>(args.only_case);
+  const auto reports = KernelChecker().test(selected, select, [&](const std::string& failure) { io.log->error("{}", failure); });
   int failed = 0;
   std::string text = fmt::format("seed {}\n{:<44} {:>6} {:>6} {:>9} {:>9}\n", args.seed, "kernel", "cases", "failed", "of limit", "ulp");
   nlohmann::json rows = nlohmann::json::array();
@@ -123,7 +121,7 @@ int bench(const KernelArgs& args, const Registry& registry, const Io& io) {
       const std::string what = to_text(p);
       if (!io.json) io.out(fmt::format("{:<44} {:<56} {:>10.1f} {:>9.2f} {:>10.2f}\n", k.name(), what.substr(what.find(": ") + 2), t.seconds * 1e6, t.gbytes, t.gflops));
       rows.push_back({{"kernel", k.name()}, {"problem", what}, {"seconds", t.seconds}, {"gb_per_s", t.gbytes}, {"gflop_per_s", t.gflops}, {"threads", pool.size()}});
-      if (interrupted()) throw Error(ErrorKind::interrupted, "interrupted");
+      stop_if_interrupted();
     }
   }
   if (io.json) io.out_json({{"schema", 1}, {"rows", rows}});

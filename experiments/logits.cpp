@@ -39,7 +39,10 @@ int logits_command(const LogitsArgs& args, const Io& io) {
   announce(session, io);
   const auto mappings = session.file().mappings();
   const MapGuard guard(mappings);
-  session.after_step([&] { guard.check(); });
+  session.after_step([&] {
+    guard.check();
+    stop_if_interrupted();
+  });
   if (n + std::max<int64_t>(0, args.greedy - 1) > session.context())
     throw Error(ErrorKind::memory, fmt::format("{} tokens and {} to continue do not fit into the context of {}", n, args.greedy, session.context()), "context",
                 fmt::format("use -c {} or more", n + args.greedy));

@@ -35,13 +35,18 @@ std::string joined(const std::vector<std::string>& words) {
 
 bool interrupted() { return stop_asked != 0; }
 
+void stop_if_interrupted() {
+  if (interrupted()) throw Error(ErrorKind::interrupted, "interrupted");
+}
+
 }  // namespace kerf
 
 int main(int argc, char** argv) {
   using namespace kerf;
   std::setlocale(LC_NUMERIC, "C");
   std::signal(SIGINT, on_interrupt);
-  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGPIPE, SIG_IGN);  // a reader that went away, or a file over its size limit, is an error of write(), not a death
+  std::signal(SIGXFSZ, SIG_IGN);
   const std::vector<std::string> words(argv + 1, argv + argc);
   const bool json = std::find(words.begin(), words.end(), "--json") != words.end();
   Io io = make_io(json, 1, joined(words));

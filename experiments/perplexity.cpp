@@ -41,7 +41,7 @@ int perplexity_command(const PerplexityArgs& args, const Io& io) {
   const MapGuard guard(mappings);
   session.after_step([&] {
     guard.check();
-    if (interrupted()) throw Error(ErrorKind::interrupted, "interrupted");
+    stop_if_interrupted();
   });
   const Tokenizer tokenizer(read_vocab(session.file()));
   const auto ids = tokenizer.encode(text, {.add_special = true, .parse_special = false});

@@ -1,6 +1,7 @@
 // kerf plan: the cut, before anything runs.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "core/cost.h"
@@ -60,7 +61,10 @@ int plan_command(const PlanArgs& args, const Io& io) {
   Session session(std::move(options), registry);
   announce(session, io);
   if (!args.why.empty()) {
-    const Home& home = session.placement().of(args.why);
+    const auto& homes = session.placement().homes;
+    const auto found = std::find_if(homes.begin(), homes.end(), [&](const Home& h) { return h.name == args.why; });
+    if (found == homes.end()) throw Error(ErrorKind::usage, fmt::format("the model has no weight or KV tensor \"{}\"", printable(args.why)), "--why", "kerf plan lists the names");
+    const Home& home = *found;
     if (io.json) io.out_json(nlohmann::json{{"schema", 1}, {"name", home.name}, {"device", home.device}, {"bytes", home.desc.bytes()}, {"because", home.because}});
     else io.out(fmt::format("{}  {}  {} bytes  on {}  because of {}\n", home.name, to_text(home.desc), home.desc.bytes(), home.device, home.because));
     return 0;

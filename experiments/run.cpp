@@ -28,7 +28,7 @@ double seconds_since(Clock::time_point start) { return std::chrono::duration<dou
 struct Stats {
   int64_t prompt_tokens = 0, reused_tokens = 0, generated = 0;
   double prompt_seconds = 0, decode_seconds = 0;  // of the generated tokens, the first comes with the prompt
-  int64_t decode_passes = 0, decode_copied = 0;
+  int64_t decode_passes = 0;
 };
 
 double rate(int64_t n, double seconds) { return seconds > 0 ? static_cast<double>(n) / seconds : 0; }
@@ -87,18 +87,13 @@ class Generator {
       text += part;
       if (stream) io_.out(part);
     };
-    auto start = Clock::now();
-    std::vector<float> logits = session_.forward(std::span(prompt).subspan(common));
-    stats.prompt_seconds = seconds_since(start);
-    stopped = "length";
-    start = Clock::now();
-    const int64_t copied = session_.counters().copied_bytes;
     stats.generated = stats.decode_passes = 0;
-    while (args_.n_predict < 0 || stats.generated < args_.n_predict) {
-      if (interrupted()) {
-        stopped = "interrupted";
-        break;
-      }
+    stopped = "length";
+    auto start = Clock::now();
+    std::vector<float> logits = forward(std::span(prompt).subspan(common));
+    stats.prompt_seconds = seconds_since(start);
+    start = Clock::now();
+    while (!logits.empty() && (args_.n_predict < 0 || stats.generated < args_.n_predict)) {
       for (const int32_t never : tokenizer_.vocab().suppress) logits[static_cast<size_t>(never)] = std::numeric_limits<float>::lowest();
       const int32_t id = sampler.next(logits, fmt::format("position {}", session_.position()));
       ++stats.generated;
@@ -115,11 +110,10 @@ class Generator {
         break;
       }
       cached_.push_back(id);
-      logits = session_.forward({&id, 1});
-      ++stats.decode_passes;
+      logits = forward({&id, 1});
+      if (!logits.empty()) ++stats.decode_passes;
     }
     stats.decode_seconds = seconds_since(start);
-    stats.decode_copied = session_.counters().copied_bytes - copied;
     emit(decoder.flush());
     return text;
   }
@@ -156,6 +150,17 @@ class Generator {
   std::string stopped{};
 
  private:
+  /// Logits of the last token; empty if the user asked to stop meanwhile.
+  std::vector<float> forward(std::span<const int32_t> tokens) {
+    try {
+      return session_.forward(tokens);
+    } catch (const Error& e) {
+      if (e.kind != ErrorKind::interrupted) throw;
+      stopped = "interrupted";
+      return {};
+    }
+  }
+
   const RunArgs& args_;
   Session& session_;
   const Tokenizer& tokenizer_;
@@ -204,7 +209,10 @@ int run_command(const RunArgs& args, const Io& io) {
   announce(session, io);
   const auto mappings = session.file().mappings();
   const MapGuard guard(mappings);
-  session.after_step([&] { guard.check(); });
+  session.after_step([&] {
+    guard.check();
+    stop_if_interrupted();
+  });
   Vocab vocab = read_vocab(session.file());
   for (const auto& w : vocab.warnings) io.log->warn("warning: {}", w);
   const Tokenizer tokenizer(std::move(vocab));

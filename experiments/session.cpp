@@ -62,13 +62,14 @@ Session::Session(SessionOptions options, const Registry& registry, const Progres
   const Graph graph = model_->graph({.tokens = 1, .outputs = 1, .context = context_, .k = k_, .v = v_});
   if (!options_.plan_file.empty()) {
     plan_file_ = parse_plan_file(read_file(options_.plan_file), options_.plan_file);
+    const int64_t planned_for = plan_file_->sections.front().shape.context;
+    if (planned_for != context_)
+      throw Error(ErrorKind::usage, fmt::format("the plan was made for a context of {}, this run has {}", planned_for, context_), options_.plan_file, fmt::format("use -c {}", planned_for));
+    check_homes(*plan_file_, graph);
     placement_ = plan_file_->placement;
     for (const auto& home : placement_.homes)
       if (std::none_of(devices_.begin(), devices_.end(), [&](const auto& d) { return d->id() == home.device; }))
         throw Error(ErrorKind::usage, fmt::format("the plan places {} on {}, which this run has not", home.name, home.device), options_.plan_file, "add --device " + home.device + "=SIZE");
-    const int64_t planned_for = plan_file_->sections.front().shape.context;
-    if (planned_for != context_)
-      throw Error(ErrorKind::usage, fmt::format("the plan was made for a context of {}, this run has {}", planned_for, context_), options_.plan_file, fmt::format("use -c {}", planned_for));
   } else {
     std::vector<DeviceId> ids, accelerators;
     for (const auto& d : devices_) {
