@@ -33,7 +33,8 @@ TEST_CASE("the recipe's kernel is registered, chosen and right") {
 
 TEST_CASE("a formula that cancels is caught") {
   Registry registry;
-  registry.backend("wrong").add({.op = SwiGlu::name, .variant = "tanh", .note = "cancels", .accepts = [](const Problem&) { return Support{}; }, .run = through_tanh});
+  registry.backend("wrong").add(
+      {.op = SwiGlu::name, .variant = "tanh", .note = "cancels", .accepts = [](const Problem&) { return Support{}; }, .run = through_tanh});
   KernelChecker checker;
   const auto reports = checker.test(registry, {.isa = detect_isa(), .seed = 1});
   REQUIRE(reports.size() == 1);
