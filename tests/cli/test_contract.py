@@ -17,7 +17,7 @@ TEXT = "def add(a, b):\n    return a + b\n\n" * 12
 
 def listed_commands(help_text):
     """First words of the indented lines under "Subcommands:"."""
-    part = help_text.split("Subcommands:", 1)[1]
+    part = help_text.split("Subcommands:", 1)[1].split("\n\n", 1)[0]
     return re.findall(r"^  (\w+)", part, re.MULTILINE)
 
 
