@@ -117,7 +117,7 @@ std::string csv_line(const nlohmann::json& row, bool header) {
   std::string line;
   for (const auto& [key, value] : row.items()) {
     if (value.is_array()) continue;
-    line += (line.empty() ? "" : ",") + (header ? key : value.is_string() ? csv_cell(value.get<std::string>()) : value.dump());
+    line += (line.empty() ? "" : ",") + (header ? key : value.is_string() ? csv_cell(value.get<std::string>()) : one_line(value));
   }
   return line + "\n";
 }
@@ -168,7 +168,7 @@ int bench_command(const BenchArgs& args, const Io& io) {
       if (first) io.out(csv_line(j, true));
       io.out(csv_line(j, false));
     } else if (output == "jsonl") {
-      io.out(j.dump() + "\n");
+      io.out(one_line(j) + "\n");
     }
     all.push_back(j);
     first = false;

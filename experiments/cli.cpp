@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <charconv>
 #include <set>
 
 #include "core/error.h"
@@ -23,6 +24,14 @@ std::vector<std::string> with_long_dashes(CLI::App& app, std::vector<std::string
     if (word.size() > 2 && word[0] == '-' && word[1] != '-' && known.contains(word.substr(1, word.find('=') - 1))) word.insert(0, "-");
   return words;
 }
+
+/// CLI11 2.1 takes a number above 2^64 - 1 for 2^64 - 1.
+std::string unsigned64(const std::string& text) {
+  uint64_t value = 0;
+  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return failed == std::errc{} && end == text.data() + text.size() ? "" : fmt::format("expected an integer 0..2^64-1, got \"{}\"", text);
+}
+const CLI::Validator kUnsigned64(unsigned64, "");
 
 size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<size_t> row(b.size() + 1);
@@ -107,7 +116,7 @@ void add_sampler(CLI::App* app, SamplerOptions& s) {
   app->add_option("--min-p", s.min_p, "drop tokens below this share of the most probable one")->check(CLI::Range(0.0, 1.0))->capture_default_str()->group(group);
   app->add_option("--repeat-penalty", s.repeat_penalty, "weaken tokens of the recent past; 1: off")->check(CLI::Range(0.01, 100.0))->capture_default_str()->group(group);
   app->add_option("--repeat-last-n", s.repeat_last_n, "how much past that is")->check(CLI::Range(0, 1 << 20))->capture_default_str()->group(group);
-  app->add_option("-s,--seed", s.seed, "seed of the random choices")->capture_default_str()->group(group);
+  app->add_option("-s,--seed", s.seed, "seed of the random choices")->check(kUnsigned64)->capture_default_str()->group(group);
 }
 
 std::string example(std::string_view text) { return fmt::format("\nExample:\n  {}\n", text); }
@@ -233,7 +242,7 @@ Command parse_command_line(const std::vector<std::string>& words) {
   k->add_option("filter", kernels.filter, "only nodes whose names contain one of these");
   k = kernel_action("test", "every kernel against the reference", "kerf kernels test cpu/matmul.q4_k");
   k->add_option("filter", kernels.filter, "only names that contain one of these");
-  k->add_option("--seed", kernels.seed, "seed of the random data")->capture_default_str();
+  k->add_option("--seed", kernels.seed, "seed of the random data")->check(kUnsigned64)->capture_default_str();
   k->add_option("--case", kernels.only_case, "only this case of the op's list")->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
   k->add_option("--isa", kernels.model.isa, "highest instruction set to use");
   k->add_option("-t,--threads", kernels.model.threads, "threads")->check(CLI::Range(1, 1024));

@@ -28,6 +28,8 @@ void Io::out(std::string_view text) const {
 
 void Io::out_json(const nlohmann::json& document) const { out(document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n"); }
 
+std::string one_line(const nlohmann::json& document) { return document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace); }
+
 Io make_io(bool json, int level, std::string command) {
   auto sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
   auto log = std::make_shared<spdlog::logger>("kerf", std::move(sink));

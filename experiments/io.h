@@ -20,9 +20,12 @@ struct Io {
 
   /// Result text, exactly as given.
   void out(std::string_view text) const;
-  /// One JSON document and a newline.
+  /// One JSON document over several lines.
   void out_json(const nlohmann::json& document) const;
 };
+
+/// JSON on one line; bytes that are no UTF-8 (names of files) are replaced.
+std::string one_line(const nlohmann::json& document);
 
 /// `level`: 0 errors, 1 warnings (default), 2 what was decided, 3 everything.
 Io make_io(bool json, int level, std::string command);

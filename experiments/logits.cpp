@@ -2,25 +2,22 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
 #include "experiments/commands.h"
+#include "experiments/ids.h"
 #include "experiments/map_guard.h"
 
 namespace kerf {
 namespace {
 
-std::vector<int32_t> read_ids(const std::string& path) {
-  const auto document = nlohmann::json::parse(read_file(path), nullptr, false);
-  if (!document.is_array() || document.empty()) throw FileError({.path = path, .field = "token ids", .expected = "a JSON array of at least one integer", .found = document.is_discarded() ? "no JSON" : document.type_name()});
-  std::vector<int32_t> ids;
-  for (const auto& item : document) {
-    if (!item.is_number_integer() || item.get<int64_t>() < 0 || item.get<int64_t>() > INT32_MAX)
-      throw FileError({.path = path, .field = fmt::format("token ids[{}]", ids.size()), .expected = "an integer >= 0", .found = item.dump()});
-    ids.push_back(item.get<int32_t>());
-  }
-  return ids;
+/// A result with NaN or infinity in it is none. @throws Error(check) naming the first.
+void check_finite(std::span<const float> logits, int64_t V, int64_t first_position) {
+  for (size_t i = 0; i < logits.size(); ++i)
+    if (!std::isfinite(logits[i]))
+      throw Error(ErrorKind::check, fmt::format("a logit is {}", logits[i]), fmt::format("position {}, token {}", first_position + static_cast<int64_t>(i) / V, static_cast<int64_t>(i) % V), "--check scans the weights");
 }
 
 int32_t most_probable(std::span<const float> logits) { return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()); }
@@ -28,7 +25,8 @@ int32_t most_probable(std::span<const float> logits) { return static_cast<int32_
 }  // namespace
 
 int logits_command(const LogitsArgs& args, const Io& io) {
-  const std::vector<int32_t> ids = read_ids(args.tokens);
+  const std::vector<int32_t> ids = read_ids(args.tokens, int64_t{INT32_MAX} + 1);
+  if (ids.empty()) throw FileError({.path = args.tokens, .field = "token ids", .expected = "at least one", .found = "an empty array"});
   const auto n = static_cast<int64_t>(ids.size());
   const int64_t wanted = args.last > 0 ? std::min(args.last, n) : n;
   SessionOptions options = session_options(args.model);
@@ -57,6 +55,7 @@ int logits_command(const LogitsArgs& args, const Io& io) {
     session.forward({ids.data() + done, static_cast<size_t>(part)}, outputs,
                     [&](int64_t first, std::span<const float> rows) { std::copy(rows.begin(), rows.end(), logits.begin() + (base + first) * V); });
   }
+  check_finite(logits, V, n - wanted);
   std::vector<int32_t> continuation;
   std::span<const float> last(logits.data() + (wanted - 1) * V, static_cast<size_t>(V));
   std::vector<float> next;
@@ -64,6 +63,7 @@ int logits_command(const LogitsArgs& args, const Io& io) {
     continuation.push_back(most_probable(last));
     if (i + 1 == args.greedy) break;
     next = session.forward({&continuation.back(), 1});
+    check_finite(next, V, session.position() - 1);
     last = next;
   }
 

@@ -71,6 +71,7 @@ SessionOptions session_options(const ModelArgs& args) {
   o.threads = args.threads;
   o.devices = args.devices;
   o.gpu_layers = args.gpu_layers;
+  if (!args.tensor_split.empty() && !args.gpu_layers) throw Error(ErrorKind::usage, "it shares out the layers of -ngl, which is not given", "--tensor-split");
   if (!args.tensor_split.empty())
     for (const auto& part : split(args.tensor_split, ',')) {
       double share = 0;

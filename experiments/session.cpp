@@ -81,6 +81,10 @@ Session::Session(SessionOptions options, const Registry& registry, const Progres
     placement_ = place(graph, rules, ids);
   }
 
+  for (const auto& pin : options_.policy.pins) {
+    const bool known = graph.lookup(pin.op) || std::any_of(registry_.all().begin(), registry_.all().end(), [&](const Kernel& k) { return k.op == pin.op; });
+    if (!known) throw Error(ErrorKind::usage, fmt::format("\"{}\" is neither an op nor a node of this model", printable(pin.op)), "--kernel", "kerf kernels explain lists the nodes");
+  }
   // Shapes that every run may need decide the memory: the largest micro-batch and one token.
   const Plan& large = *planned(options_.micro_batch, options_.max_outputs).plan;
   const Plan& small = *planned(1, 1).plan;

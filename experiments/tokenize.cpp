@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "experiments/commands.h"
+#include "experiments/ids.h"
 #include "loaders/tokenizer/tokenizer.h"
 
 namespace kerf {
@@ -18,14 +19,7 @@ int tokenize_command(const TokenizeArgs& args, const Io& io) {
   for (const auto& w : vocab.warnings) io.log->warn("warning: {}", w);
   const Tokenizer tokenizer(std::move(vocab));
   if (!args.decode.empty()) {
-    const auto document = nlohmann::json::parse(read_file(args.decode), nullptr, false);
-    std::vector<int32_t> ids;
-    const auto fail = [&](const std::string& found) { throw FileError({.path = args.decode, .field = "token ids", .expected = fmt::format("a JSON array of integers 0..{}", tokenizer.vocab().tokens.size() - 1), .found = found}); };
-    if (!document.is_array()) fail(document.is_discarded() ? "no JSON" : document.type_name());
-    for (const auto& item : document) {
-      if (!item.is_number_integer() || item.get<int64_t>() < 0 || item.get<int64_t>() >= static_cast<int64_t>(tokenizer.vocab().tokens.size())) fail(item.dump());
-      ids.push_back(item.get<int32_t>());
-    }
+    const auto ids = read_ids(args.decode, static_cast<int64_t>(tokenizer.vocab().tokens.size()));
     const std::string text = tokenizer.decode(ids, true);
     if (io.json) io.out_json(nlohmann::json{{"schema", 1}, {"text", valid_utf8(text)}});
     else io.out(text);
