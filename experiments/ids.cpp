@@ -31,7 +31,7 @@ std::vector<int32_t> read_ids(const std::string& path, int64_t below) {
     bool number_unsigned(uint64_t value) override { return value > INT32_MAX ? refuse(std::to_string(value)) : id(static_cast<int64_t>(value)); }
     bool number_float(double value, const std::string&) override { return refuse(fmt::format("{}", value)); }
     bool string(std::string&) override { return refuse("a string"); }
-    bool binary(std::vector<uint8_t>&) override { return refuse("binary data"); }
+    bool binary(binary_t&) override { return refuse("binary data"); }
     bool start_object(size_t) override { return refuse("an object"); }
     bool key(std::string&) override { return refuse("a key"); }
     bool end_object() override { return refuse("an object"); }

@@ -20,10 +20,7 @@ namespace {
 
 volatile std::sig_atomic_t stop_asked = 0;
 
-void on_interrupt(int) {
-  stop_asked = 1;
-  std::signal(SIGINT, SIG_DFL);  // the second one ends at once
-}
+void on_interrupt(int) { stop_asked = 1; }
 
 std::string joined(const std::vector<std::string>& words) {
   std::string line = "kerf";
@@ -44,7 +41,10 @@ void stop_if_interrupted() {
 int main(int argc, char** argv) {
   using namespace kerf;
   std::setlocale(LC_NUMERIC, "C");
-  std::signal(SIGINT, on_interrupt);
+  struct sigaction action {};
+  action.sa_handler = on_interrupt;
+  action.sa_flags = static_cast<int>(SA_RESETHAND);  // the second one ends at once; no SA_RESTART: it also ends waiting for input
+  sigaction(SIGINT, &action, nullptr);
   std::signal(SIGPIPE, SIG_IGN);  // a reader that went away, or a file over its size limit, is an error of write(), not a death
   std::signal(SIGXFSZ, SIG_IGN);
   const std::vector<std::string> words(argv + 1, argv + argc);

@@ -225,6 +225,7 @@ int run_command(const RunArgs& args, const Io& io) {
   Generator generator(args, session, tokenizer, io);
   if (args.interactive) return chat(generator, args, io);
   const std::string prompt = prompt_text(args);
+  stop_if_interrupted();
   std::vector<int32_t> ids;
   if (templated) {
     nlohmann::ordered_json messages = nlohmann::ordered_json::array();
