@@ -12,7 +12,12 @@
 namespace kerf {
 namespace {
 
+// std::regex calls itself for each bracket; names of tensors have 63 bytes, and a pattern for them needs no more than this.
+constexpr size_t kLongestPattern = 1024;
+
 std::regex compile(const Rule& rule) {
+  if (rule.pattern.size() > kLongestPattern)
+    throw Error(ErrorKind::usage, fmt::format("a pattern has {} bytes, {} are allowed", rule.pattern.size(), kLongestPattern), rule.origin);
   try {
     return std::regex(rule.pattern, std::regex::ECMAScript | std::regex::optimize);
   } catch (const std::regex_error& e) {

@@ -62,7 +62,8 @@ int inspect_command(const InspectArgs& args, const Io& io) {
     return 0;
   }
   std::vector<std::string> problems;
-  if (args.check) problems = scan_values(file);
+  if (args.check)
+    for (const auto& bad : scan_values(file)) problems.emplace_back(bad.what());
 
   std::map<std::string, TypeTotal> types;
   TypeTotal all;

@@ -35,7 +35,7 @@ Session::Session(SessionOptions options, const Registry& registry, const Progres
   model_ = load_model(file_, warnings_, options_.file.strict);
   if (options_.check) {
     const auto bad = scan_values(file_);
-    if (!bad.empty()) throw Error(ErrorKind::bad_file, fmt::format("{} tensors hold values that are not finite", bad.size()), bad.front(), bad.size() > 1 ? "and in others" : "");
+    if (!bad.empty()) throw bad.front();
   }
   warnings_.insert(warnings_.end(), file_.warnings().begin(), file_.warnings().end());
   const HParams& h = model_->hparams();

@@ -103,15 +103,15 @@ std::optional<BadValue> first_bad_value(const TensorDesc& desc, std::span<const 
   return std::nullopt;
 }
 
-std::vector<std::string> scan_values(const gguf::File& file) {
-  std::vector<std::string> lines;
+std::vector<FileError> scan_values(const gguf::File& file) {
+  std::vector<FileError> found;
   for (const auto& t : file.tensors())
-    if (const auto bad = first_bad_value(t.desc, file.data(t))) {
-      const bool blocks = info(t.desc.dtype).block_values > 1;
-      lines.push_back(fmt::format("{}: offset {}: {}{}{}{} {}", printable(file.path(t.split)), t.offset + bad->byte, t.name, blocks ? " block " : "[",
-                                  bad->index, blocks ? ":" : "]:", bad->what));
-    }
-  return lines;
+    if (const auto bad = first_bad_value(t.desc, file.data(t)))
+      found.push_back(FileError({.path = file.path(t.split),
+                                 .offset = t.offset + bad->byte,
+                                 .field = fmt::format(fmt::runtime(info(t.desc.dtype).block_values > 1 ? "{} block {}" : "{}[{}]"), t.name, bad->index),
+                                 .found = bad->what}));
+  return found;
 }
 
 }  // namespace kerf

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/error.h"
 #include "loaders/gguf.h"
 
 namespace kerf {
@@ -33,7 +34,7 @@ class WeightFinder {
 };
 
 /// `kerf ... --check`: reads every tensor and looks for NaN and infinity in float values and in block scales.
-/// @return one line per tensor that has any, naming the first place: `PATH: offset N: NAME block 0: scale is inf`.
-std::vector<std::string> scan_values(const gguf::File& file);
+/// @return one error per tensor that has any, naming the first place: `PATH: offset N: NAME block 0: scale is inf`.
+std::vector<FileError> scan_values(const gguf::File& file);
 
 }  // namespace kerf

@@ -15,7 +15,7 @@ std::vector<std::string> open_everything(const gguf::File& file, bool strict, bo
   }
   load_model(file, warnings, strict);
   if (check)
-    for (const auto& line : scan_values(file)) throw FileError({.path = file.path(), .found = line});
+    for (const auto& bad : scan_values(file)) throw bad;
   return warnings;
 }
 
