@@ -89,8 +89,8 @@ quick_start() {
   step configure 'configure build/release' configure release
   step build 'build kerf (a few minutes the first time)' build build/release --target kerf
   step model "model $model_file (90 MB the first time)" fetch_model
-  echo "$ build/release/bin/kerf run -m $model -p \"What is the capital of France?\" -n 64 --temp 0 --activations f32 --stats"
-  build/release/bin/kerf run -m "$model" -p 'What is the capital of France?' -n 64 --temp 0 --activations f32 --stats
+  echo "$ build/release/bin/kerf run -m $model -p \"Why is the sky blue?\" -n 64 --temp 0 --stats"
+  build/release/bin/kerf run -m "$model" -p 'Why is the sky blue?' -n 64 --temp 0 --stats
 }
 
 no_warnings() { ! grep -n 'warning:' "$@"; }

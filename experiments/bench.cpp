@@ -135,7 +135,10 @@ int bench_command(const BenchArgs& args, const Io& io) {
       for (const int64_t n : args.n_gen)
         if (n > 0) tests.push_back({t, 0, n, d});
     }
+  if (tests.empty()) throw Error(ErrorKind::usage, "nothing is asked for: -p and -n are 0", "kerf bench");
   for (const auto& t : tests) longest = std::max(longest, t.depth + t.prompt + t.gen);
+  if (args.model.context && *args.model.context < longest)
+    throw Error(ErrorKind::memory, fmt::format("the longest test needs {} positions, -c gives {}", longest, *args.model.context), "-c", "leave it out");
   const Registry registry = all_kernels();
   const std::string output = io.json ? "json" : args.output;
   nlohmann::json all = nlohmann::json::array();

@@ -14,15 +14,25 @@
 namespace kerf {
 namespace {
 
-/// llama.cpp's flags of several letters behind one dash (-ngl 99, -ctk=q8_0) become the long options CLI11 knows.
-std::vector<std::string> with_long_dashes(CLI::App& app, std::vector<std::string> words) {
+/// llama.cpp's flags of several letters behind one dash (-ngl 99, -ctk=f16) become the long options CLI11 knows.
+std::vector<std::string> with_long_dashes(CLI::App& app, const std::vector<std::string>& words) {
   std::set<std::string> known;
   for (CLI::App* command : app.get_subcommands({}))
     for (const CLI::Option* option : command->get_options())
       for (const auto& name : option->get_lnames()) known.insert(name);
-  for (auto& word : words)
-    if (word.size() > 2 && word[0] == '-' && word[1] != '-' && known.contains(word.substr(1, word.find('=') - 1))) word.insert(0, "-");
-  return words;
+  std::vector<std::string> result;
+  for (const auto& word : words) {
+    const bool one_dash = word.size() > 2 && word[0] == '-' && word[1] != '-';
+    if (one_dash && known.contains(word.substr(1, word.find('=') - 1))) {
+      result.push_back("-" + word);
+    } else if (one_dash && word[2] == '=') {  // -n=5: CLI11 would take "=5" for the value
+      result.push_back(word.substr(0, 2));
+      result.push_back(word.substr(3));
+    } else {
+      result.push_back(word);
+    }
+  }
+  return result;
 }
 
 /// CLI11 2.1 takes a number above 2^64 - 1 for 2^64 - 1.
@@ -48,6 +58,8 @@ size_t edit_distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
+constexpr const char* kHelp = "kerf -h lists the commands, kerf COMMAND -h their options";
+
 std::string nearest_option(const CLI::App& app, const std::vector<std::string>& words) {
   std::vector<std::string> options;
   for (const CLI::App* command : app.get_subcommands({}))
@@ -66,7 +78,7 @@ std::string nearest_option(const CLI::App& app, const std::vector<std::string>& 
       }
     if (!best.empty()) return fmt::format("did you mean {}?", best);
   }
-  return "kerf -h lists the commands, kerf COMMAND -h their options";
+  return kHelp;
 }
 
 void add_common(CLI::App* app, CommonArgs& args) {
@@ -265,8 +277,10 @@ Command parse_command_line(const std::vector<std::string>& words) {
   } catch (const CLI::CallForHelp& e) {
     app.exit(e);
     result.run = nullptr;
-  } catch (const CLI::ParseError& e) {
+  } catch (const CLI::ExtrasError& e) {
     throw Error(ErrorKind::usage, printable(e.what(), 400), "", nearest_option(app, with_long_dashes(app, words)));
+  } catch (const CLI::ParseError& e) {
+    throw Error(ErrorKind::usage, printable(e.what(), 400), "", kHelp);
   }
   return result;
 }

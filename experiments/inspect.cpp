@@ -49,6 +49,7 @@ struct TypeTotal {
 }  // namespace
 
 int inspect_command(const InspectArgs& args, const Io& io) {
+  if (!args.key.empty() && (args.tensors || args.check)) throw Error(ErrorKind::usage, "--metadata prints one value", "--tensors, --check", "leave them out");
   const gguf::File file = gguf::File::open(args.model, {.strict = args.strict});
   for (const auto& w : file.warnings()) io.log->warn("warning: {}", w);
   if (!args.key.empty()) {

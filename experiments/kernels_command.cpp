@@ -18,6 +18,10 @@ bool matches(std::string_view name, const std::vector<std::string>& filter) {
   return filter.empty() || std::any_of(filter.begin(), filter.end(), [&](const std::string& f) { return name.find(f) != std::string_view::npos; });
 }
 
+[[noreturn]] void no_match(const KernelArgs& args) {
+  throw Error(ErrorKind::usage, "no name has this in it", printable(fmt::format("{}", fmt::join(args.filter, " "))), "kerf kernels list shows all kernels, kerf kernels explain the nodes of a model");
+}
+
 Isa allowed_isa(const KernelArgs& args) { return kernel_policy(args.model).isa; }
 
 int list(const KernelArgs& args, const Registry& registry, const Io& io) {
@@ -28,6 +32,7 @@ int list(const KernelArgs& args, const Registry& registry, const Io& io) {
     text += fmt::format("{:<44} {:<7} {:>4}  {}\n", k.name(), name_of(k.isa), k.preference, k.note);
     rows.push_back({{"name", k.name()}, {"op", k.op}, {"backend", k.backend}, {"variant", k.variant}, {"improves", k.improves}, {"isa", name_of(k.isa)}, {"preference", k.preference}, {"note", k.note}});
   }
+  if (rows.empty()) no_match(args);
   if (io.json) io.out_json({{"schema", 1}, {"kernels", rows}});
   else io.out(text);
   return 0;
@@ -50,6 +55,7 @@ int explain_choice(const KernelArgs& args, const Registry& registry, const Io& i
       text += why;
       nodes.push_back({{"node", node.name}, {"explanation", why}});
     }
+    if (nodes.empty()) no_match(args);
     shapes.push_back({{"tokens", tokens}, {"nodes", std::move(nodes)}});
     if (session.micro_batch() == 1) break;
   }
@@ -62,7 +68,7 @@ int test(const KernelArgs& args, const Registry& registry, const Io& io) {
   Registry selected;
   for (const auto& k : registry.all())
     if (matches(k.name(), args.filter)) selected.backend(k.backend).add(k);
-  if (selected.all().empty()) throw Error(ErrorKind::usage, "no kernel has a name with this in it", printable(args.filter.front()), "kerf kernels list shows all names");
+  if (selected.all().empty()) no_match(args);
   KernelChecker::Selection select{.isa = allowed_isa(args), .seed = args.seed, .before_each = stop_if_interrupted};
   if (args.only_case >= 0) select.only = static_cast<size_t>(args.only_case);
   const auto reports = KernelChecker().test(selected, select, [&](const std::string& failure) { io.log->error("{}", failure); });
@@ -111,6 +117,7 @@ std::vector<Problem> bench_problems(const Kernel& k) {
 int bench(const KernelArgs& args, const Registry& registry, const Io& io) {
   ThreadPool pool(args.model.threads > 0 ? args.model.threads : usable_cores());
   const Isa isa = allowed_isa(args);
+  if (std::none_of(registry.all().begin(), registry.all().end(), [&](const Kernel& k) { return matches(k.name(), args.filter); })) no_match(args);
   nlohmann::json rows = nlohmann::json::array();
   if (!io.json) io.out(fmt::format("{} threads; attention with 2048 positions in the cache\n{:<44} {:<56} {:>10} {:>9} {:>10}\n", pool.size(), "kernel", "problem", "us", "GB/s", "GFLOP/s"));
   for (const auto& k : registry.all()) {

@@ -25,6 +25,7 @@ int32_t most_probable(std::span<const float> logits) { return static_cast<int32_
 }  // namespace
 
 int logits_command(const LogitsArgs& args, const Io& io) {
+  if (!args.out_ids.empty() && args.greedy == 0) throw Error(ErrorKind::usage, "it takes the continuation of --greedy, which is not given", "--out-ids");
   const std::vector<int32_t> ids = read_ids(args.tokens, int64_t{INT32_MAX} + 1);
   if (ids.empty()) throw FileError({.path = args.tokens, .field = "token ids", .expected = "at least one", .found = "an empty array"});
   const auto n = static_cast<int64_t>(ids.size());
@@ -74,6 +75,8 @@ int logits_command(const LogitsArgs& args, const Io& io) {
     if (!args.out.empty()) result["out"] = args.out;
     if (args.greedy > 0) result["greedy"] = continuation;
     io.out_json(result);
+  } else if (args.out.empty() && args.greedy == 0) {
+    io.out(fmt::format("{} x {} logits, all finite; --out FILE.npy keeps them\n", wanted, V));
   } else if (args.greedy > 0 && args.out_ids.empty()) {
     io.out(nlohmann::json(continuation).dump() + "\n");
   }

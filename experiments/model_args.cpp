@@ -60,6 +60,7 @@ KernelPolicy kernel_policy(const ModelArgs& args) {
 }
 
 SessionOptions session_options(const ModelArgs& args) {
+  if (args.model.empty()) throw Error(ErrorKind::usage, "the name of the model is empty", "-m");
   SessionOptions o;
   o.model = args.model;
   o.file = {.access = args.no_mmap ? gguf::Access::read : gguf::Access::mmap, .strict = args.strict};

@@ -83,9 +83,9 @@ class Generator {
     for (const int32_t id : prompt) sampler.accept(id);
     StreamDecoder decoder(tokenizer_, {.at_start = !args_.raw});
     std::string text;
-    const auto emit = [&](const std::string& part) {
-      text += part;
-      if (stream) io_.out(part);
+    const auto emit = [&](const std::string& part) {  // a model may generate bytes that are no text; a terminal gets none of them
+      text += valid_utf8(part);
+      if (stream) io_.out(valid_utf8(part));
     };
     stats.generated = stats.decode_passes = 0;
     stopped = "length";
@@ -237,7 +237,7 @@ int run_command(const RunArgs& args, const Io& io) {
   }
   if (ids.empty()) throw Error(ErrorKind::usage, "the prompt has no tokens", "-p");
   const std::string text = generator.generate(ids, !io.json);
-  if (io.json) io.out_json(nlohmann::json{{"schema", 1}, {"text", valid_utf8(text)}, {"stopped_by", generator.stopped}, {"stats", generator.stats_json()}});
+  if (io.json) io.out_json(nlohmann::json{{"schema", 1}, {"text", text}, {"stopped_by", generator.stopped}, {"stats", generator.stats_json()}});
   else io.out("\n");
   if (args.stats) generator.print_stats();
   return interrupted() ? static_cast<int>(ErrorKind::interrupted) : 0;

@@ -14,6 +14,7 @@ namespace kerf {
 int tokenize_command(const TokenizeArgs& args, const Io& io) {
   if ((args.has_prompt ? 1 : 0) + (args.file.empty() ? 0 : 1) + (args.decode.empty() ? 0 : 1) != 1)
     throw Error(ErrorKind::usage, "expected one of -p, -f and --decode", "kerf tokenize");
+  if (!args.decode.empty() && (args.pieces || args.no_special || args.no_bos)) throw Error(ErrorKind::usage, "--pieces, --no-special and --no-bos are about encoding", "--decode", "leave them out");
   const gguf::File file = gguf::File::open(args.model);
   Vocab vocab = read_vocab(file);
   for (const auto& w : vocab.warnings) io.log->warn("warning: {}", w);
