@@ -14,7 +14,7 @@ struct ModelArgs {
   std::string model{};
   int threads = 0;
   std::optional<int64_t> context{};
-  int64_t micro_batch = 512;
+  int64_t batch = 2048, micro_batch = 512;
   std::string ctk{}, ctv{};
   std::string backend = "cpu";
   std::vector<std::string> kernels{};      // OP=NAME

@@ -102,6 +102,7 @@ void add_model(CLI::App* app, ModelArgs& args) {
   app->add_option("-t,--threads", args.threads, "threads (default: cores this process may use)")->check(CLI::Range(1, 1024));
   app->add_option("-c,--ctx-size", args.context, "positions the KV cache holds; 0: as many as the model was trained for (default: that, at most 4096)")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 27));
+  app->add_option("-b,--batch-size", args.batch, "prompt tokens handed over at once; -ub is never more than this")->check(CLI::Range(int64_t{1}, int64_t{1} << 27))->capture_default_str();
   app->add_option("--ub,--ubatch-size", args.micro_batch, "tokens computed at once (also -ub)")->check(CLI::Range(int64_t{1}, int64_t{65536}))->capture_default_str();
   app->add_option("--ctk,--cache-type-k", args.ctk, "type of cached keys: f32, f16, bf16 (also -ctk; default f16, reference backend f32)");
   app->add_option("--ctv,--cache-type-v", args.ctv, "type of cached values (also -ctv)");

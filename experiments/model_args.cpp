@@ -66,7 +66,7 @@ SessionOptions session_options(const ModelArgs& args) {
   o.file = {.access = args.no_mmap ? gguf::Access::read : gguf::Access::mmap, .strict = args.strict};
   o.check = args.check;
   o.context = args.context;
-  o.micro_batch = args.micro_batch;
+  o.micro_batch = std::min(args.micro_batch, args.batch);
   o.k = cache_type(args.ctk, "-ctk");
   o.v = cache_type(args.ctv, "-ctv");
   o.threads = args.threads;

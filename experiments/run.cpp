@@ -90,7 +90,7 @@ class Generator {
     stats.generated = stats.decode_passes = 0;
     stopped = "length";
     auto start = Clock::now();
-    std::vector<float> logits = forward(std::span(prompt).subspan(common));
+    std::vector<float> logits = forward_prompt(std::span(prompt).subspan(common));
     stats.prompt_seconds = seconds_since(start);
     start = Clock::now();
     while (!logits.empty() && (args_.n_predict < 0 || stats.generated < args_.n_predict)) {
@@ -150,6 +150,18 @@ class Generator {
   std::string stopped{};
 
  private:
+  std::vector<float> forward_prompt(std::span<const int32_t> tokens) {
+    const auto batch = static_cast<size_t>(args_.model.batch);
+    auto bar = progress_bar("prompt");
+    std::vector<float> logits;
+    for (size_t done = 0; done < tokens.size(); done += batch) {
+      logits = forward(tokens.subspan(done, std::min(batch, tokens.size() - done)));
+      if (logits.empty()) break;
+      bar(static_cast<int64_t>(std::min(done + batch, tokens.size())), static_cast<int64_t>(tokens.size()));
+    }
+    return logits;
+  }
+
   /// Logits of the last token; empty if the user asked to stop meanwhile.
   std::vector<float> forward(std::span<const int32_t> tokens) {
     try {
