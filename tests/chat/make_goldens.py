@@ -82,10 +82,14 @@ CONVERSATIONS = {
                                                    {"role": "assistant", "content": "It is 21."}, {"role": "user", "content": "Thanks"}],
     "two_calls": turns("Both?") + [{"role": "assistant", "content": "", "tool_calls": [CALL, CALL]}, {"role": "tool", "content": "1"}, {"role": "tool", "content": "2"}],
     "parts": [{"role": "user", "content": [{"type": "text", "text": " look "}, {"type": "image"}]}],
+    "bad_id": turns("Weather?") + [{"role": "assistant", "content": "", "tool_calls": [{**CALL, "id": "four"}]}],
+    "tool_value": turns("Weather?") + [{"role": "tool", "content": {"value": {"t": [21.0, None, True]}}, "tool_call_id": "abc"}],
+    "other_role": turns("a", "b", system="s") + [{"role": "<|critic|>", "content": "c"}],
+    "only_system": turns(system="s"),
     "no_content": [{"role": "user"}],
     "none": [],
 }
-EXTRAS = [{}, {"tools": TOOLS}, {"enable_thinking": False}, {"tools": TOOLS, "builtin_tools": ["weather", "code_interpreter"], "tools_in_user_message": False}]
+EXTRAS = [{}, {"tools": TOOLS}, {"enable_thinking": False}, {"tools": TOOLS, "shortcuts": ["weather", "lookup"], "tools_on_cover": False}]
 
 SNIPPETS = r"""
 {{ 1 + 2 * 3 }}|{{ (1 + 2) * 3 }}|{{ 7 // 2 }}|{{ -7 // 2 }}|{{ 7 % 3 }}|{{ -7 % 3 }}|{{ 7 / 2 }}|{{ 2 ** 10 }}
