@@ -1,6 +1,6 @@
 // Walking a row of weights in strips of 256 values together with rows of q8_g16 activations, for any vector width.
-// Formats with blocks of 32 may end in part of a strip: that part is copied into a strip of zeros, on both sides, so that
-// kernels know whole strips only. A zero activation scale makes the padding add 0.
+// Formats with blocks of 32 may end in part of a strip, its tail. Nothing past the row is read for it (the next row's
+// scale may be infinite, and 0 * infinity is NaN): the missing lanes of codes, scales, minima and activations are zeros.
 #pragma once
 #include <cstring>
 
@@ -23,33 +23,6 @@ inline ActivationRow strip_of(const ActivationRow& x, int64_t strip) {
   return {x.q + strip * kStrip, x.d + strip * kStrip / 16, x.sum + strip * kStrip / 16};
 }
 
-/// Copies of the values after the last whole strip, filled up with zeros.
-struct ActivationTail {
-  alignas(64) int8_t q[kStrip];
-  alignas(64) float d[kStrip / 16], sum[kStrip / 16];
-
-  ActivationRow fill(const ActivationRow& x, int64_t K) {
-    const int64_t start = K / kStrip * kStrip, n = K - start;
-    *this = {};
-    std::memcpy(q, x.q + start, static_cast<size_t>(n));
-    std::memcpy(d, x.d + start / 16, static_cast<size_t>(n / 16) * sizeof(float));
-    std::memcpy(sum, x.sum + start / 16, static_cast<size_t>(n / 16) * sizeof(float));
-    return {q, d, sum};
-  }
-};
-
-template <class F>
-struct WeightTail {
-  typename F::Block block[kStripBlocks<F>];
-
-  const typename F::Block* fill(const typename F::Block* row, int64_t K) {
-    const int64_t start = K / kStrip * kStripBlocks<F>;
-    *this = {};
-    std::memcpy(block, row + start, static_cast<size_t>(row_bytes(F::dtype, K % kStrip)));
-    return block;
-  }
-};
-
 /// Strips ahead of the one being multiplied that are asked for: 6 KB, the middle of what measured equal (4 to 9 KB).
 inline constexpr int64_t kAhead = 6 * 1024;
 
@@ -58,8 +31,9 @@ inline void prefetch_ahead(const void* p) {
   for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(p) + kAhead + i, 0, 3);
 }
 
-/// y[t] of one row of weights for the T tokens x. `Lanes` is the arithmetic: `Strip unpack<F>(blocks)`, and per token an
-/// Sum with zero(), `add<F>(sum, strip, activations)` and total().
+/// y[t] of one row of weights for the T tokens x. `Lanes` is the arithmetic: `Strip unpack<F>(blocks)`, and per token a
+/// Sum with zero(), `add<F>(sum, strip, activations)` and total(). For a tail of n blocks `unpack_tail<F>(blocks, n)` and
+/// `add_tail<F>(sum, strip, activations, n)` do the same.
 template <class F, class Lanes, int T>
 void dot_row(const typename F::Block* w, const ActivationRow (&x)[T], int64_t K, float (&y)[T]) {
   const int64_t whole = K / kStrip, strips = (K + kStrip - 1) / kStrip;
@@ -74,14 +48,12 @@ void dot_row(const typename F::Block* w, const ActivationRow (&x)[T], int64_t K,
       const auto strip = Lanes::template unpack<F>(block);
       for (int t = 0; t < T; ++t) Lanes::template add<F>(sum[t], strip, strip_of(x[t], s));
     }
-    if (end > whole) {
-      WeightTail<F> weights;
-      const auto strip = Lanes::template unpack<F>(weights.fill(w, K));
-      for (int t = 0; t < T; ++t) {
-        ActivationTail activations;
-        Lanes::template add<F>(sum[t], strip, activations.fill(x[t], K));
+    if constexpr (kStripBlocks<F> > 1)
+      if (end > whole) {
+        const int blocks = static_cast<int>(K % kStrip / info(F::dtype).block_values);
+        const auto strip = Lanes::template unpack_tail<F>(w + whole * kStripBlocks<F>, blocks);
+        for (int t = 0; t < T; ++t) Lanes::template add_tail<F>(sum[t], strip, strip_of(x[t], whole), blocks);
       }
-    }
     for (int t = 0; t < T; ++t) y[t] += Lanes::total(sum[t]);
   }
 }

@@ -19,12 +19,17 @@ inline __m256i masked(__m256i v, int bits) { return _mm256_and_si256(v, _mm256_s
 inline __m256i shifted_right(__m256i v, int by) { return by >= 0 ? _mm256_srli_epi16(v, by) : _mm256_slli_epi16(v, -by); }
 inline __m256 half8(uint16_t h) { return _mm256_set1_ps(_cvtsh_ss(h)); }
 
-/// Eight 32-bit words, one at the start of each block of a strip.
+/// All ones in lanes below n.
+inline __m256i lanes_below(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
+
+/// 32-bit words, one at the start of each of n <= 8 blocks; zeros for the blocks that a tail lacks.
 template <class Block>
-__m256i block_words(const Block* b) {
+__m256i block_words(const Block* b, int n) {
   constexpr int kBytes = sizeof(Block);
   const __m256i offsets = _mm256_mullo_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(kBytes));
-  return _mm256_i32gather_epi32(reinterpret_cast<const int*>(b), offsets, 1);
+  const auto* words = reinterpret_cast<const int*>(b);
+  if (n == 8) return _mm256_i32gather_epi32(words, offsets, 1);
+  return _mm256_mask_i32gather_epi32(_mm256_setzero_si256(), words, offsets, lanes_below(n), 1);
 }
 /// The low halves of eight words as f16, each in the two lanes of its block of 32.
 inline void block_halves(__m256i words, __m256 (&out)[2]) {
@@ -72,10 +77,10 @@ struct Unpack256;
 template <>
 struct Unpack256<quant::Q4_0> {
   static constexpr bool kSigned = false;
-  static Strip256 strip(const quant::Q4_0::Block* b) {
+  static Strip256 strip(const quant::Q4_0::Block* b, int n = 8) {
     Strip256 s;
-    for (int i = 0; i < 8; ++i) s.code[i] = nibble_block(b[i].qs);
-    block_halves(block_words(b), s.scale);
+    for (int i = 0; i < 8; ++i) s.code[i] = i < n ? nibble_block(b[i].qs) : _mm256_setzero_si256();
+    block_halves(block_words(b, n), s.scale);
     return s;
   }
 };
@@ -83,10 +88,10 @@ struct Unpack256<quant::Q4_0> {
 template <>
 struct Unpack256<quant::Q4_1> {
   static constexpr bool kSigned = false;
-  static Strip256 strip(const quant::Q4_1::Block* b) {
+  static Strip256 strip(const quant::Q4_1::Block* b, int n = 8) {
     Strip256 s;
-    for (int i = 0; i < 8; ++i) s.code[i] = nibble_block(b[i].qs);
-    const __m256i words = block_words(b);
+    for (int i = 0; i < 8; ++i) s.code[i] = i < n ? nibble_block(b[i].qs) : _mm256_setzero_si256();
+    const __m256i words = block_words(b, n);
     block_halves(words, s.scale);
     negated_block_halves(_mm256_srli_epi32(words, 16), s.min);
     return s;
@@ -96,10 +101,10 @@ struct Unpack256<quant::Q4_1> {
 template <>
 struct Unpack256<quant::Q5_0> {
   static constexpr bool kSigned = false;
-  static Strip256 strip(const quant::Q5_0::Block* b) {
+  static Strip256 strip(const quant::Q5_0::Block* b, int n = 8) {
     Strip256 s;
-    for (int i = 0; i < 8; ++i) s.code[i] = _mm256_or_si256(nibble_block(b[i].qs), fifth_bits(b[i].qh));
-    block_halves(block_words(b), s.scale);
+    for (int i = 0; i < 8; ++i) s.code[i] = i < n ? _mm256_or_si256(nibble_block(b[i].qs), fifth_bits(b[i].qh)) : _mm256_setzero_si256();
+    block_halves(block_words(b, n), s.scale);
     return s;
   }
 };
@@ -107,10 +112,10 @@ struct Unpack256<quant::Q5_0> {
 template <>
 struct Unpack256<quant::Q5_1> {
   static constexpr bool kSigned = false;
-  static Strip256 strip(const quant::Q5_1::Block* b) {
+  static Strip256 strip(const quant::Q5_1::Block* b, int n = 8) {
     Strip256 s;
-    for (int i = 0; i < 8; ++i) s.code[i] = _mm256_or_si256(nibble_block(b[i].qs), fifth_bits(b[i].qh));
-    const __m256i words = block_words(b);
+    for (int i = 0; i < 8; ++i) s.code[i] = i < n ? _mm256_or_si256(nibble_block(b[i].qs), fifth_bits(b[i].qh)) : _mm256_setzero_si256();
+    const __m256i words = block_words(b, n);
     block_halves(words, s.scale);
     negated_block_halves(_mm256_srli_epi32(words, 16), s.min);
     return s;
@@ -120,10 +125,10 @@ struct Unpack256<quant::Q5_1> {
 template <>
 struct Unpack256<quant::Q8_0> {
   static constexpr bool kSigned = true;
-  static Strip256 strip(const quant::Q8_0::Block* b) {
+  static Strip256 strip(const quant::Q8_0::Block* b, int n = 8) {
     Strip256 s;
-    for (int i = 0; i < 8; ++i) s.code[i] = load32(b[i].qs);
-    block_halves(block_words(b), s.scale);
+    for (int i = 0; i < 8; ++i) s.code[i] = i < n ? load32(b[i].qs) : _mm256_setzero_si256();
+    block_halves(block_words(b, n), s.scale);
     return s;
   }
 };

@@ -24,12 +24,14 @@ inline __m512i twice(const uint8_t* p) { return _mm512_broadcast_i64x4(_mm256_lo
 inline __m512 lanes16(const int8_t* p) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))); }
 inline __m512 half16(uint16_t h) { return _mm512_set1_ps(_cvtsh_ss(h)); }
 
-/// Eight 32-bit words, one at the start of each block of a strip.
+/// 32-bit words, one at the start of each of n <= 8 blocks; zeros for the blocks that a tail lacks.
 template <class Block>
-__m256i block_words(const Block* b) {
+__m256i block_words(const Block* b, int n) {
   constexpr int kBytes = sizeof(Block);
   const __m256i offsets = _mm256_mullo_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(kBytes));
-  return _mm256_i32gather_epi32(reinterpret_cast<const int*>(b), offsets, 1);
+  if (n == 8) return _mm256_i32gather_epi32(reinterpret_cast<const int*>(b), offsets, 1);
+  const auto present = static_cast<__mmask8>((1u << n) - 1);
+  return _mm256_mmask_i32gather_epi32(_mm256_setzero_si256(), present, offsets, b, 1);
 }
 /// The low halves of eight words as f16, each in the two lanes of its block of 32.
 inline __m512 block_halves(__m256i words) {
@@ -37,10 +39,22 @@ inline __m512 block_halves(__m256i words) {
   return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7), wide);
 }
 
+/// Calls codes(a, b) for pairs of blocks, c = 0..3, of the n that are there. A last block without a partner is its own:
+/// its second half meets zero scales and zero activations.
+template <class Block, class Codes>
+void pairs_of_blocks(__m512i (&code)[4], const Block* b, int n, Codes codes) {
+  for (int c = 0; c < 4; ++c) {
+    if (2 * c < n)
+      code[c] = codes(b[2 * c], b[2 * c + 1 < n ? 2 * c + 1 : 2 * c]);
+    else
+      code[c] = _mm512_setzero_si512();
+  }
+}
+
 /// Nibbles of two neighbouring blocks of 32: [low A, high A, low B, high B], 16 codes each.
 inline __m512i nibble_blocks(const uint8_t* a, const uint8_t* b) {
   const __m128i low = _mm_loadu_si128(reinterpret_cast<const __m128i*>(a)), high = _mm_loadu_si128(reinterpret_cast<const __m128i*>(b));
-  const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_broadcastsi128_si256(low)), _mm256_broadcastsi128_si256(high), 1);
+  const __m512i both = _mm512_mask_broadcast_i64x2(_mm512_broadcast_i64x2(low), 0xF0, high);  // a blend with memory: no shuffle
   return _mm512_and_si512(_mm512_srlv_epi64(both, _mm512_setr_epi64(0, 0, 4, 4, 0, 0, 4, 4)), _mm512_set1_epi8(15));
 }
 /// Sets bit 4 of code i where bit i of the two blocks' qh is set.
@@ -63,20 +77,20 @@ struct Unpack512;
 
 template <>
 struct Unpack512<quant::Q4_0> {
-  static Strip512 strip(const quant::Q4_0::Block* b) {
+  static Strip512 strip(const quant::Q4_0::Block* b, int n = 8) {
     Strip512 s;
-    for (int c = 0; c < 4; ++c) s.code[c] = nibble_blocks(b[2 * c].qs, b[2 * c + 1].qs);
-    s.scale = block_halves(block_words(b));
+    pairs_of_blocks(s.code, b, n, [](const auto& low, const auto& high) { return nibble_blocks(low.qs, high.qs); });
+    s.scale = block_halves(block_words(b, n));
     return s;
   }
 };
 
 template <>
 struct Unpack512<quant::Q4_1> {
-  static Strip512 strip(const quant::Q4_1::Block* b) {
+  static Strip512 strip(const quant::Q4_1::Block* b, int n = 8) {
     Strip512 s;
-    for (int c = 0; c < 4; ++c) s.code[c] = nibble_blocks(b[2 * c].qs, b[2 * c + 1].qs);
-    const __m256i words = block_words(b);
+    pairs_of_blocks(s.code, b, n, [](const auto& low, const auto& high) { return nibble_blocks(low.qs, high.qs); });
+    const __m256i words = block_words(b, n);
     s.scale = block_halves(words);
     s.min = _mm512_sub_ps(_mm512_setzero_ps(), block_halves(_mm256_srli_epi32(words, 16)));
     return s;
@@ -85,20 +99,20 @@ struct Unpack512<quant::Q4_1> {
 
 template <>
 struct Unpack512<quant::Q5_0> {
-  static Strip512 strip(const quant::Q5_0::Block* b) {
+  static Strip512 strip(const quant::Q5_0::Block* b, int n = 8) {
     Strip512 s;
-    for (int c = 0; c < 4; ++c) s.code[c] = fifth_bits(nibble_blocks(b[2 * c].qs, b[2 * c + 1].qs), b[2 * c].qh, b[2 * c + 1].qh);
-    s.scale = block_halves(block_words(b));
+    pairs_of_blocks(s.code, b, n, [](const auto& low, const auto& high) { return fifth_bits(nibble_blocks(low.qs, high.qs), low.qh, high.qh); });
+    s.scale = block_halves(block_words(b, n));
     return s;
   }
 };
 
 template <>
 struct Unpack512<quant::Q5_1> {
-  static Strip512 strip(const quant::Q5_1::Block* b) {
+  static Strip512 strip(const quant::Q5_1::Block* b, int n = 8) {
     Strip512 s;
-    for (int c = 0; c < 4; ++c) s.code[c] = fifth_bits(nibble_blocks(b[2 * c].qs, b[2 * c + 1].qs), b[2 * c].qh, b[2 * c + 1].qh);
-    const __m256i words = block_words(b);
+    pairs_of_blocks(s.code, b, n, [](const auto& low, const auto& high) { return fifth_bits(nibble_blocks(low.qs, high.qs), low.qh, high.qh); });
+    const __m256i words = block_words(b, n);
     s.scale = block_halves(words);
     s.min = _mm512_sub_ps(_mm512_setzero_ps(), block_halves(_mm256_srli_epi32(words, 16)));
     return s;
@@ -107,14 +121,13 @@ struct Unpack512<quant::Q5_1> {
 
 template <>
 struct Unpack512<quant::Q8_0> {
-  static Strip512 strip(const quant::Q8_0::Block* b) {
+  static Strip512 strip(const quant::Q8_0::Block* b, int n = 8) {
     Strip512 s;
-    for (int c = 0; c < 4; ++c) {
-      const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b[2 * c].qs));
-      const __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b[2 * c + 1].qs));
-      s.code[c] = _mm512_xor_si512(_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1), _mm512_set1_epi8(-128));
-    }
-    s.scale = block_halves(block_words(b));
+    pairs_of_blocks(s.code, b, n, [](const auto& first, const auto& second) {
+      const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(first.qs)), high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(second.qs));
+      return _mm512_xor_si512(_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1), _mm512_set1_epi8(-128));
+    });
+    s.scale = block_halves(block_words(b, n));
     return s;
   }
 };

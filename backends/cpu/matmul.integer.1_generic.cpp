@@ -20,15 +20,27 @@ struct Plain {
 
   template <class F>
   static Strip unpack(const typename F::Block* block) {
+    return unpack_tail<F>(block, kStripBlocks<F>);
+  }
+  template <class F>
+  static Strip unpack_tail(const typename F::Block* block, int blocks) {
     constexpr int kValues = info(F::dtype).block_values;
     Strip s;
-    for (int b = 0; b < kStripBlocks<F>; ++b) F::split(block[b], s.code + b * kValues, s.scale + b * kValues / 16, s.min + b * kValues / 16);
+    for (int b = 0; b < blocks; ++b) F::split(block[b], s.code + b * kValues, s.scale + b * kValues / 16, s.min + b * kValues / 16);
     return s;
   }
 
   template <class F>
   static void add(Sum& sum, const Strip& s, const ActivationRow& x) {
-    for (int g = 0; g < 16; ++g) {
+    add_groups<F>(sum, s, x, 16);
+  }
+  template <class F>
+  static void add_tail(Sum& sum, const Strip& s, const ActivationRow& x, int blocks) {
+    add_groups<F>(sum, s, x, 2 * blocks);
+  }
+  template <class F>
+  static void add_groups(Sum& sum, const Strip& s, const ActivationRow& x, int groups) {
+    for (int g = 0; g < groups; ++g) {
       int dot = 0;
       for (int i = 16 * g; i < 16 * g + 16; ++i) dot += s.code[i] * x.q[i];
       float share = s.scale[g] * (static_cast<float>(dot) - F::kOffset * x.sum[g]);

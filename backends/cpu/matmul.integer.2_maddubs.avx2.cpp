@@ -18,34 +18,53 @@ struct Avx2 {
     return Unpack256<F>::strip(block);
   }
 
-  /// Lane i: sum of code*q over values 4i..4i+3.
   template <class F>
-  static __m256i products(__m256i code, const int8_t* q) {
-    const __m256i x = load32(q);
+  static Strip256 unpack_tail(const typename F::Block* block, int blocks) {
+    return Unpack256<F>::strip(block, blocks);
+  }
+
+  /// Lane i: sum of code*x over values 4i..4i+3.
+  template <class F>
+  static __m256i products(__m256i code, __m256i x) {
     const __m256i pairs =
         Unpack256<F>::kSigned ? _mm256_maddubs_epi16(_mm256_abs_epi8(code), _mm256_sign_epi8(x, code)) : _mm256_maddubs_epi16(code, x);
     return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
   }
 
-  /// Lane g: sum over group g of the eight groups in four code registers.
-  template <class F>
-  static __m256i group_sums(const __m256i* code, const int8_t* q) {
-    const __m256i ab = _mm256_hadd_epi32(products<F>(code[0], q), products<F>(code[1], q + 32));
-    const __m256i cd = _mm256_hadd_epi32(products<F>(code[2], q + 64), products<F>(code[3], q + 96));
+  /// Lane g: sum over group g of the eight groups in four code registers. load(i) is register i of the activations.
+  template <class F, class Load>
+  static __m256i group_sums(const __m256i* code, Load load) {
+    const __m256i ab = _mm256_hadd_epi32(products<F>(code[0], load(0)), products<F>(code[1], load(1)));
+    const __m256i cd = _mm256_hadd_epi32(products<F>(code[2], load(2)), products<F>(code[3], load(3)));
     return _mm256_permutevar8x32_epi32(_mm256_hadd_epi32(ab, cd), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));  // from even groups, odd groups
   }
 
   template <class F>
   static void add(Sum& sum, const Strip256& s, const ActivationRow& x) {
     for (int h = 0; h < 2; ++h) {
-      const __m256 sums = _mm256_loadu_ps(x.sum + 8 * h);
-      __m256 dot = _mm256_cvtepi32_ps(group_sums<F>(s.code + 4 * h, x.q + 128 * h));
-      if constexpr (F::kOffset != 0 && !Unpack256<F>::kSigned)
-        dot = _mm256_fnmadd_ps(_mm256_set1_ps(F::kOffset), sums, dot);  // exact: integers below 2^24
-      __m256 share = _mm256_mul_ps(s.scale[h], dot);
-      if constexpr (F::kHasMin) share = _mm256_fnmadd_ps(s.min[h], sums, share);
-      sum.half[h] = _mm256_fmadd_ps(_mm256_loadu_ps(x.d + 8 * h), share, sum.half[h]);
+      const __m256i dot = group_sums<F>(s.code + 4 * h, [&](int i) { return load32(x.q + 128 * h + 32 * i); });
+      add_scaled<F>(sum, s, h, dot, _mm256_loadu_ps(x.d + 8 * h), _mm256_loadu_ps(x.sum + 8 * h));
     }
+  }
+
+  template <class F>
+  static void add_tail(Sum& sum, const Strip256& s, const ActivationRow& x, int blocks) {
+    for (int h = 0; h < 2; ++h) {
+      const __m256i dot =
+          group_sums<F>(s.code + 4 * h, [&](int i) { return 4 * h + i < blocks ? load32(x.q + 128 * h + 32 * i) : _mm256_setzero_si256(); });
+      const __m256i groups = lanes_below(2 * blocks - 8 * h);
+      add_scaled<F>(sum, s, h, dot, _mm256_maskload_ps(x.d + 8 * h, groups), _mm256_maskload_ps(x.sum + 8 * h, groups));
+    }
+  }
+
+  /// The shares of the eight groups of half h of a strip.
+  template <class F>
+  static void add_scaled(Sum& sum, const Strip256& s, int h, __m256i dots, __m256 d, __m256 sums) {
+    __m256 dot = _mm256_cvtepi32_ps(dots);
+    if constexpr (F::kOffset != 0 && !Unpack256<F>::kSigned) dot = _mm256_fnmadd_ps(_mm256_set1_ps(F::kOffset), sums, dot);  // exact: integers below 2^24
+    __m256 share = _mm256_mul_ps(s.scale[h], dot);
+    if constexpr (F::kHasMin) share = _mm256_fnmadd_ps(s.min[h], sums, share);
+    sum.half[h] = _mm256_fmadd_ps(d, share, sum.half[h]);
   }
 
   static float total(const Sum& sum) { return sum_lanes(_mm256_add_ps(sum.half[0], sum.half[1])); }

@@ -18,11 +18,17 @@ struct Vnni {
     return Unpack512<F>::strip(block);
   }
 
-  static __m512i products(__m512i code, const int8_t* q) { return _mm512_dpbusd_epi32(_mm512_setzero_si512(), code, _mm512_loadu_si512(q)); }
+  template <class F>
+  static Strip512 unpack_tail(const typename F::Block* block, int blocks) {
+    return Unpack512<F>::strip(block, blocks);
+  }
 
-  /// Lane g: sum of code*q over group g.
-  static __m512i group_sums(const Strip512& s, const int8_t* q) {
-    const __m512i a = products(s.code[0], q), b = products(s.code[1], q + 64), c = products(s.code[2], q + 128), d = products(s.code[3], q + 192);
+  static __m512i products(__m512i code, __m512i q) { return _mm512_dpbusd_epi32(_mm512_setzero_si512(), code, q); }
+
+  /// Lane g: sum of code*q over group g. load(c) is register c of the activations.
+  template <class Load>
+  static __m512i group_sums(const Strip512& s, Load load) {
+    const __m512i a = products(s.code[0], load(0)), b = products(s.code[1], load(1)), c = products(s.code[2], load(2)), d = products(s.code[3], load(3));
     const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
     const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
     const __m512i abcd = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));  // lane 4j+v: group 4v+j
@@ -31,12 +37,26 @@ struct Vnni {
 
   template <class F>
   static void add(Sum& sum, const Strip512& s, const ActivationRow& x) {
-    const __m512 sums = _mm512_loadu_ps(x.sum);
-    __m512 dot = _mm512_cvtepi32_ps(group_sums(s, x.q));
+    const __m512i dot = group_sums(s, [&](int c) { return _mm512_loadu_si512(x.q + 64 * c); });
+    add_scaled<F>(sum, s, dot, _mm512_loadu_ps(x.d), _mm512_loadu_ps(x.sum));
+  }
+
+  template <class F>
+  static void add_tail(Sum& sum, const Strip512& s, const ActivationRow& x, int blocks) {
+    const auto groups = static_cast<__mmask16>((1u << 2 * blocks) - 1);
+    const uint32_t words = ~(~0u << 2 * blocks << 2 * blocks);  // of 8 values
+    const __m512i dot = group_sums(s, [&](int c) { return _mm512_maskz_loadu_epi64(static_cast<__mmask8>(words >> 8 * c), x.q + 64 * c); });
+    add_scaled<F>(sum, s, dot, _mm512_maskz_loadu_ps(groups, x.d), _mm512_maskz_loadu_ps(groups, x.sum));
+  }
+
+  /// The sixteen groups' shares of the sum.
+  template <class F>
+  static void add_scaled(Sum& sum, const Strip512& s, __m512i dots, __m512 d, __m512 sums) {
+    __m512 dot = _mm512_cvtepi32_ps(dots);
     if constexpr (F::kOffset != 0) dot = _mm512_fnmadd_ps(_mm512_set1_ps(F::kOffset), sums, dot);  // exact: integers below 2^24
     __m512 share = _mm512_mul_ps(s.scale, dot);
     if constexpr (F::kHasMin) share = _mm512_fnmadd_ps(s.min, sums, share);
-    sum.lanes = _mm512_fmadd_ps(_mm512_loadu_ps(x.d), share, sum.lanes);
+    sum.lanes = _mm512_fmadd_ps(d, share, sum.lanes);
   }
 
   static float total(const Sum& sum) { return sum_lanes(sum.lanes); }

@@ -40,6 +40,14 @@ void store_lanes(const __m512 (&value)[kRows], float (*to)[kStrips][kRows], int 
   for (int g = 0; g < 16; ++g) _mm512_store_ps(to[g][strip], _mm512_castsi512_ps(r[g]));
 }
 
+/// A strip of which the row has `values` left, so many or fewer than a strip.
+template <class F>
+Strip512 unpack_strip(const typename F::Block* block, int64_t values) {
+  if constexpr (kStripBlocks<F> > 1)
+    if (values < kStrip) return Unpack512<F>::strip(block, static_cast<int>(values / info(F::dtype).block_values));
+  return Unpack512<F>::strip(block);
+}
+
 /// Unpacks strip `s` of sixteen rows; row[i] may repeat (rows past the end of the matrix). Asks for what lies `ahead` bytes on.
 template <class F>
 void fill_strip(Panel& panel, const typename F::Block* const (&row)[kRows], int64_t s, int64_t K, int strip, int64_t ahead) {
@@ -48,8 +56,7 @@ void fill_strip(Panel& panel, const typename F::Block* const (&row)[kRows], int6
   for (int i = 0; i < kRows; ++i) {
     const auto* block = row[i] + s * kStripBlocks<F>;
     for (int64_t byte = 0; byte < kStripBytes<F>; byte += 64) __builtin_prefetch(reinterpret_cast<const char*>(block) + ahead + byte, 0, 2);
-    WeightTail<F> tail;
-    const Strip512 u = Unpack512<F>::strip(s < K / kStrip ? block : tail.fill(row[i], K));
+    const Strip512 u = unpack_strip<F>(block, K - s * kStrip);
     for (int c = 0; c < 4; ++c) _mm512_store_si512(code[i] + 64 * c, u.code[c]);
     scale[i] = u.scale;
     if constexpr (F::kHasMin) min[i] = u.min;
