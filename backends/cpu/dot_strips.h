@@ -1,6 +1,7 @@
 // Walking a row of weights in strips of 256 values together with rows of q8_g16 activations, for any vector width.
-// Formats with blocks of 32 may end in part of a strip, its tail. Nothing past the row is read for it (the next row's
-// scale may be infinite, and 0 * infinity is NaN): the missing lanes of codes, scales, minima and activations are zeros.
+// Formats with blocks of 32 may end in part of a strip, G < 16 groups of 16 values. Nothing past the row is read for it (the
+// next row's scale may be infinite, and 0 * infinity is NaN): the missing lanes of scales and activations are zeros.
+// G is a template parameter: with K = 576, two strips and G = 4, copying such tails into strips of zeros took half the time.
 #pragma once
 #include <cstring>
 
@@ -18,63 +19,104 @@ inline constexpr int64_t kStripBlocks = kStrip / info(F::dtype).block_values;
 template <class F>
 inline constexpr int64_t kStripBytes = kStripBlocks<F>* info(F::dtype).block_bytes;
 
+/// Whether a row may end in part of a strip.
+template <class F>
+inline constexpr bool kHasTails = info(F::dtype).block_values < kStrip;
+
 /// One strip of activations.
 inline ActivationRow strip_of(const ActivationRow& x, int64_t strip) {
   return {x.q + strip * kStrip, x.d + strip * kStrip / 16, x.sum + strip * kStrip / 16};
+}
+
+inline constexpr int kGroups = kStrip / 16;
+/// Blocks that hold G groups.
+template <class F, int G>
+inline constexpr int kBlocksOf = G * 16 / info(F::dtype).block_values;
+
+/// f<G>() for the G = `groups` of a strip, 1..16 of them and whole blocks of 32 values.
+template <class Fn>
+decltype(auto) with_groups(int groups, Fn&& f) {
+  switch (groups) {
+    case 2:
+      return f.template operator()<2>();
+    case 4:
+      return f.template operator()<4>();
+    case 6:
+      return f.template operator()<6>();
+    case 8:
+      return f.template operator()<8>();
+    case 10:
+      return f.template operator()<10>();
+    case 12:
+      return f.template operator()<12>();
+    case 14:
+      return f.template operator()<14>();
+    default:
+      return f.template operator()<kGroups>();
+  }
 }
 
 /// Strips ahead of the one being multiplied that are asked for: 6 KB, the middle of what measured equal (4 to 9 KB).
 inline constexpr int64_t kAhead = 6 * 1024;
 
 template <int64_t bytes>
-inline void prefetch_ahead(const void* p) {
-  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(p) + kAhead + i, 0, 3);
+inline void prefetch(const void* p, int64_t ahead) {
+  for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(p) + ahead + i, 0, 3);
 }
 
-/// y[t] of one row of weights for the T tokens x. `Lanes` is the arithmetic: `Strip unpack<F>(blocks)`, and per token a
-/// Sum with zero(), `add<F>(sum, strip, activations)` and total(). For a tail of n blocks `unpack_tail<F>(blocks, n)` and
-/// `add_tail<F>(sum, strip, activations, n)` do the same.
-template <class F, class Lanes, int T>
-void dot_row(const typename F::Block* w, const ActivationRow (&x)[T], int64_t K, float (&y)[T]) {
-  const int64_t whole = K / kStrip, strips = (K + kStrip - 1) / kStrip;
-  for (int t = 0; t < T; ++t) y[t] = 0;
+/// y[r * T + t] of R rows of weights, `stride` bytes apart, for the T tokens x. `Lanes` is the arithmetic: `Strip
+/// unpack<F, G>(blocks)`, and per output a Sum with zero(), `add<F, G>(sum, strip, activations)` and add_totals(sums, y).
+template <class F, class Lanes, int R, int T>
+void dot_block(const std::byte* w, int64_t stride, const ActivationRow (&x)[T], int64_t K, float (&y)[R * T]) {
+  const int64_t whole = K / kStrip, strips = (K + kStrip - 1) / kStrip, ahead = R * stride > kAhead && R > 1 ? R * stride : kAhead;
+  const typename F::Block* row[R];
+  for (int r = 0; r < R; ++r) row[r] = reinterpret_cast<const typename F::Block*>(w + r * stride);
+  for (auto& v : y) v = 0;
   for (int64_t begin = 0; begin < strips; begin += kSegment / kStrip) {
     const int64_t end = begin + kSegment / kStrip < strips ? begin + kSegment / kStrip : strips;
-    typename Lanes::Sum sum[T];
-    for (int t = 0; t < T; ++t) sum[t] = Lanes::zero();
-    for (int64_t s = begin; s < (end < whole ? end : whole); ++s) {
-      const auto* block = w + s * kStripBlocks<F>;
-      prefetch_ahead<kStripBytes<F>>(block);
-      const auto strip = Lanes::template unpack<F>(block);
-      for (int t = 0; t < T; ++t) Lanes::template add<F>(sum[t], strip, strip_of(x[t], s));
-    }
-    if constexpr (kStripBlocks<F> > 1)
-      if (end > whole) {
-        const int blocks = static_cast<int>(K % kStrip / info(F::dtype).block_values);
-        const auto strip = Lanes::template unpack_tail<F>(w + whole * kStripBlocks<F>, blocks);
-        for (int t = 0; t < T; ++t) Lanes::template add_tail<F>(sum[t], strip, strip_of(x[t], whole), blocks);
+    typename Lanes::Sum sum[R * T];
+    for (auto& v : sum) v = Lanes::zero();
+    for (int64_t s = begin; s < (end < whole ? end : whole); ++s)
+      for (int r = 0; r < R; ++r) {
+        const auto* block = row[r] + s * kStripBlocks<F>;
+        prefetch<kStripBytes<F>>(block, ahead);
+        const auto strip = Lanes::template unpack<F, kGroups>(block);
+        for (int t = 0; t < T; ++t) Lanes::template add<F, kGroups>(sum[r * T + t], strip, strip_of(x[t], s));
       }
-    for (int t = 0; t < T; ++t) y[t] += Lanes::total(sum[t]);
+    if constexpr (kHasTails<F>)
+      if (end > whole)
+        with_groups(static_cast<int>(K % kStrip / 16), [&]<int G>() {
+          for (int r = 0; r < R; ++r) {
+            const auto strip = Lanes::template unpack<F, G>(row[r] + whole * kStripBlocks<F>);
+            for (int t = 0; t < T; ++t) Lanes::template add<F, G>(sum[r * T + t], strip, strip_of(x[t], whole));
+          }
+        });
+    Lanes::add_totals(sum, y);
   }
 }
 
-template <class F, class Lanes, int T>
+/// Rows n..n+R-1, tokens t0..t0+T-1.
+template <class F, class Lanes, int R, int T>
 void dot_tokens(const MatMulArgs& a, int64_t n, int64_t t0) {
   ActivationRow x[T];
   for (int t = 0; t < T; ++t) x[t] = quant::Q8_G16::row(a.x + (t0 + t) * a.x_bytes, a.K);
-  float y[T];
-  dot_row<F, Lanes, T>(reinterpret_cast<const typename F::Block*>(a.w + n * a.w_bytes), x, a.K, y);
-  for (int t = 0; t < T; ++t) a.y[(t0 + t) * a.N + n] = y[t];
+  float y[R * T];
+  dot_block<F, Lanes, R, T>(a.w + n * a.w_bytes, a.w_bytes, x, a.K, y);
+  for (int r = 0; r < R; ++r)
+    for (int t = 0; t < T; ++t) a.y[(t0 + t) * a.N + n + r] = y[r * T + t];
 }
 
-/// A weight is unpacked once for four tokens.
+/// A weight is unpacked once for four tokens. With one token Lanes::kRows rows share the activations and the last sums.
 template <class F, class Lanes>
 void dot_rows(const MatMulArgs& a, int64_t first, int64_t last) {
-  for (int64_t n = first; n < last; ++n) {
+  int64_t n = first;
+  if (a.T == 1)
+    for (; n + Lanes::kRows <= last; n += Lanes::kRows) dot_tokens<F, Lanes, Lanes::kRows, 1>(a, n, 0);
+  for (; n < last; ++n) {
     int64_t t = 0;
-    for (; t + 4 <= a.T; t += 4) dot_tokens<F, Lanes, 4>(a, n, t);
-    for (; t + 2 <= a.T; t += 2) dot_tokens<F, Lanes, 2>(a, n, t);
-    if (t < a.T) dot_tokens<F, Lanes, 1>(a, n, t);
+    for (; t + 4 <= a.T; t += 4) dot_tokens<F, Lanes, 1, 4>(a, n, t);
+    for (; t + 2 <= a.T; t += 2) dot_tokens<F, Lanes, 1, 2>(a, n, t);
+    if (t < a.T) dot_tokens<F, Lanes, 1, 1>(a, n, t);
   }
 }
 

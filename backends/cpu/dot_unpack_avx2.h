@@ -22,14 +22,14 @@ inline __m256 half8(uint16_t h) { return _mm256_set1_ps(_cvtsh_ss(h)); }
 /// All ones in lanes below n.
 inline __m256i lanes_below(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
 
-/// 32-bit words, one at the start of each of n <= 8 blocks; zeros for the blocks that a tail lacks.
-template <class Block>
-__m256i block_words(const Block* b, int n) {
+/// 32-bit words, one at the start of each of N <= 8 blocks, and zeros.
+template <int N, class Block>
+__m256i block_words(const Block* b) {
   constexpr int kBytes = sizeof(Block);
   const __m256i offsets = _mm256_mullo_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(kBytes));
   const auto* words = reinterpret_cast<const int*>(b);
-  if (n == 8) return _mm256_i32gather_epi32(words, offsets, 1);
-  return _mm256_mask_i32gather_epi32(_mm256_setzero_si256(), words, offsets, lanes_below(n), 1);
+  if (N == 8) return _mm256_i32gather_epi32(words, offsets, 1);
+  return _mm256_mask_i32gather_epi32(_mm256_setzero_si256(), words, offsets, lanes_below(N), 1);
 }
 /// The low halves of eight words as f16, each in the two lanes of its block of 32.
 inline void block_halves(__m256i words, __m256 (&out)[2]) {
@@ -77,10 +77,11 @@ struct Unpack256;
 template <>
 struct Unpack256<quant::Q4_0> {
   static constexpr bool kSigned = false;
-  static Strip256 strip(const quant::Q4_0::Block* b, int n = 8) {
+  template <int N = 8>
+  static Strip256 strip(const quant::Q4_0::Block* b) {
     Strip256 s;
-    for (int i = 0; i < 8; ++i) s.code[i] = i < n ? nibble_block(b[i].qs) : _mm256_setzero_si256();
-    block_halves(block_words(b, n), s.scale);
+    for (int i = 0; i < 8; ++i) s.code[i] = i < N ? nibble_block(b[i].qs) : _mm256_setzero_si256();
+    block_halves(block_words<N>(b), s.scale);
     return s;
   }
 };
@@ -88,10 +89,11 @@ struct Unpack256<quant::Q4_0> {
 template <>
 struct Unpack256<quant::Q4_1> {
   static constexpr bool kSigned = false;
-  static Strip256 strip(const quant::Q4_1::Block* b, int n = 8) {
+  template <int N = 8>
+  static Strip256 strip(const quant::Q4_1::Block* b) {
     Strip256 s;
-    for (int i = 0; i < 8; ++i) s.code[i] = i < n ? nibble_block(b[i].qs) : _mm256_setzero_si256();
-    const __m256i words = block_words(b, n);
+    for (int i = 0; i < 8; ++i) s.code[i] = i < N ? nibble_block(b[i].qs) : _mm256_setzero_si256();
+    const __m256i words = block_words<N>(b);
     block_halves(words, s.scale);
     negated_block_halves(_mm256_srli_epi32(words, 16), s.min);
     return s;
@@ -101,10 +103,11 @@ struct Unpack256<quant::Q4_1> {
 template <>
 struct Unpack256<quant::Q5_0> {
   static constexpr bool kSigned = false;
-  static Strip256 strip(const quant::Q5_0::Block* b, int n = 8) {
+  template <int N = 8>
+  static Strip256 strip(const quant::Q5_0::Block* b) {
     Strip256 s;
-    for (int i = 0; i < 8; ++i) s.code[i] = i < n ? _mm256_or_si256(nibble_block(b[i].qs), fifth_bits(b[i].qh)) : _mm256_setzero_si256();
-    block_halves(block_words(b, n), s.scale);
+    for (int i = 0; i < 8; ++i) s.code[i] = i < N ? _mm256_or_si256(nibble_block(b[i].qs), fifth_bits(b[i].qh)) : _mm256_setzero_si256();
+    block_halves(block_words<N>(b), s.scale);
     return s;
   }
 };
@@ -112,10 +115,11 @@ struct Unpack256<quant::Q5_0> {
 template <>
 struct Unpack256<quant::Q5_1> {
   static constexpr bool kSigned = false;
-  static Strip256 strip(const quant::Q5_1::Block* b, int n = 8) {
+  template <int N = 8>
+  static Strip256 strip(const quant::Q5_1::Block* b) {
     Strip256 s;
-    for (int i = 0; i < 8; ++i) s.code[i] = i < n ? _mm256_or_si256(nibble_block(b[i].qs), fifth_bits(b[i].qh)) : _mm256_setzero_si256();
-    const __m256i words = block_words(b, n);
+    for (int i = 0; i < 8; ++i) s.code[i] = i < N ? _mm256_or_si256(nibble_block(b[i].qs), fifth_bits(b[i].qh)) : _mm256_setzero_si256();
+    const __m256i words = block_words<N>(b);
     block_halves(words, s.scale);
     negated_block_halves(_mm256_srli_epi32(words, 16), s.min);
     return s;
@@ -125,10 +129,11 @@ struct Unpack256<quant::Q5_1> {
 template <>
 struct Unpack256<quant::Q8_0> {
   static constexpr bool kSigned = true;
-  static Strip256 strip(const quant::Q8_0::Block* b, int n = 8) {
+  template <int N = 8>
+  static Strip256 strip(const quant::Q8_0::Block* b) {
     Strip256 s;
-    for (int i = 0; i < 8; ++i) s.code[i] = i < n ? load32(b[i].qs) : _mm256_setzero_si256();
-    block_halves(block_words(b, n), s.scale);
+    for (int i = 0; i < 8; ++i) s.code[i] = i < N ? load32(b[i].qs) : _mm256_setzero_si256();
+    block_halves(block_words<N>(b), s.scale);
     return s;
   }
 };
@@ -136,6 +141,7 @@ struct Unpack256<quant::Q8_0> {
 template <>
 struct Unpack256<quant::Q2_K> {
   static constexpr bool kSigned = false;
+  template <int N = 1>
   static Strip256 strip(const quant::Q2_K::Block* b) {
     Strip256 s;
     for (int i = 0; i < 8; ++i) s.code[i] = masked(shifted_right(load32(b->qs + 32 * (i / 4)), 2 * (i % 4)), 3);
@@ -149,6 +155,7 @@ struct Unpack256<quant::Q2_K> {
 template <>
 struct Unpack256<quant::Q3_K> {
   static constexpr bool kSigned = false;
+  template <int N = 1>
   static Strip256 strip(const quant::Q3_K::Block* b) {
     Strip256 s;
     const __m256i mask = load32(b->hmask);
@@ -182,6 +189,7 @@ inline void k_scales_256(const Block* b, Strip256& s) {
 template <>
 struct Unpack256<quant::Q4_K> {
   static constexpr bool kSigned = false;
+  template <int N = 1>
   static Strip256 strip(const quant::Q4_K::Block* b) {
     Strip256 s;
     for (int i = 0; i < 8; ++i) s.code[i] = masked(shifted_right(load32(b->qs + 32 * (i / 2)), 4 * (i % 2)), 15);
@@ -193,6 +201,7 @@ struct Unpack256<quant::Q4_K> {
 template <>
 struct Unpack256<quant::Q5_K> {
   static constexpr bool kSigned = false;
+  template <int N = 1>
   static Strip256 strip(const quant::Q5_K::Block* b) {
     Strip256 s;
     const __m256i high = load32(b->qh);
@@ -208,6 +217,7 @@ struct Unpack256<quant::Q5_K> {
 template <>
 struct Unpack256<quant::Q6_K> {
   static constexpr bool kSigned = false;
+  template <int N = 1>
   static Strip256 strip(const quant::Q6_K::Block* b) {
     Strip256 s;
     for (int i = 0; i < 8; ++i) {

@@ -9,6 +9,7 @@ void matmul_integer_1_generic(Registry::Adder);
 namespace {
 
 struct Plain {
+  static constexpr int kRows = 1;
   struct Sum {
     float lane[16];
   };
@@ -18,29 +19,17 @@ struct Plain {
     float scale[kStrip / 16], min[kStrip / 16];
   };
 
-  template <class F>
+  template <class F, int G>
   static Strip unpack(const typename F::Block* block) {
-    return unpack_tail<F>(block, kStripBlocks<F>);
-  }
-  template <class F>
-  static Strip unpack_tail(const typename F::Block* block, int blocks) {
     constexpr int kValues = info(F::dtype).block_values;
     Strip s;
-    for (int b = 0; b < blocks; ++b) F::split(block[b], s.code + b * kValues, s.scale + b * kValues / 16, s.min + b * kValues / 16);
+    for (int b = 0; b < kBlocksOf<F, G>; ++b) F::split(block[b], s.code + b * kValues, s.scale + b * kValues / 16, s.min + b * kValues / 16);
     return s;
   }
 
-  template <class F>
+  template <class F, int G>
   static void add(Sum& sum, const Strip& s, const ActivationRow& x) {
-    add_groups<F>(sum, s, x, 16);
-  }
-  template <class F>
-  static void add_tail(Sum& sum, const Strip& s, const ActivationRow& x, int blocks) {
-    add_groups<F>(sum, s, x, 2 * blocks);
-  }
-  template <class F>
-  static void add_groups(Sum& sum, const Strip& s, const ActivationRow& x, int groups) {
-    for (int g = 0; g < groups; ++g) {
+    for (int g = 0; g < G; ++g) {
       int dot = 0;
       for (int i = 16 * g; i < 16 * g + 16; ++i) dot += s.code[i] * x.q[i];
       float share = s.scale[g] * (static_cast<float>(dot) - F::kOffset * x.sum[g]);
@@ -49,17 +38,20 @@ struct Plain {
     }
   }
 
-  static float total(const Sum& sum) {
-    Sum s = sum;
-    for (int half = 8; half > 0; half /= 2)
-      for (int i = 0; i < half; ++i) s.lane[i] += s.lane[i + half];
-    return s.lane[0];
+  template <int N>
+  static void add_totals(Sum (&sum)[N], float (&y)[N]) {
+    for (int n = 0; n < N; ++n) {
+      float* lane = sum[n].lane;
+      for (int half = 8; half > 0; half /= 2)
+        for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
+      y[n] += lane[0];
+    }
   }
 };
 
 template <class F>
 void run(const Problem&, const Call& call) {
-  run_rows(call, 1, dot_rows<F, Plain>);
+  run_rows(call, Plain::kRows, dot_rows<F, Plain>);
 }
 
 }  // namespace

@@ -8,19 +8,15 @@ void matmul_integer_2_maddubs_avx2(Registry::Adder);
 namespace {
 
 struct Avx2 {
+  static constexpr int kRows = 1;
   struct Sum {
     __m256 half[2];
   };
   static Sum zero() { return {{_mm256_setzero_ps(), _mm256_setzero_ps()}}; }
 
-  template <class F>
+  template <class F, int G>
   static Strip256 unpack(const typename F::Block* block) {
-    return Unpack256<F>::strip(block);
-  }
-
-  template <class F>
-  static Strip256 unpack_tail(const typename F::Block* block, int blocks) {
-    return Unpack256<F>::strip(block, blocks);
+    return Unpack256<F>::template strip<kBlocksOf<F, G>>(block);
   }
 
   /// Lane i: sum of code*x over values 4i..4i+3.
@@ -39,40 +35,41 @@ struct Avx2 {
     return _mm256_permutevar8x32_epi32(_mm256_hadd_epi32(ab, cd), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));  // from even groups, odd groups
   }
 
-  template <class F>
+  template <class F, int G>
   static void add(Sum& sum, const Strip256& s, const ActivationRow& x) {
-    for (int h = 0; h < 2; ++h) {
-      const __m256i dot = group_sums<F>(s.code + 4 * h, [&](int i) { return load32(x.q + 128 * h + 32 * i); });
-      add_scaled<F>(sum, s, h, dot, _mm256_loadu_ps(x.d + 8 * h), _mm256_loadu_ps(x.sum + 8 * h));
-    }
+    add_half<F, 0, (G < 8 ? G : 8)>(sum, s, x);
+    if constexpr (G > 8) add_half<F, 1, G - 8>(sum, s, x);
   }
 
-  template <class F>
-  static void add_tail(Sum& sum, const Strip256& s, const ActivationRow& x, int blocks) {
-    for (int h = 0; h < 2; ++h) {
-      const __m256i dot =
-          group_sums<F>(s.code + 4 * h, [&](int i) { return 4 * h + i < blocks ? load32(x.q + 128 * h + 32 * i) : _mm256_setzero_si256(); });
-      const __m256i groups = lanes_below(2 * blocks - 8 * h);
-      add_scaled<F>(sum, s, h, dot, _mm256_maskload_ps(x.d + 8 * h, groups), _mm256_maskload_ps(x.sum + 8 * h, groups));
-    }
+  template <class F, int H, int G>
+  static void add_half(Sum& sum, const Strip256& s, const ActivationRow& x) {
+    const __m256i dot = group_sums<F>(s.code + 4 * H, [&](int i) { return 2 * i < G ? load32(x.q + 128 * H + 32 * i) : _mm256_setzero_si256(); });
+    if constexpr (G == 8)
+      add_scaled<F>(sum, s, H, dot, _mm256_loadu_ps(x.d + 8 * H), _mm256_loadu_ps(x.sum + 8 * H));
+    else
+      add_scaled<F>(sum, s, H, dot, _mm256_maskload_ps(x.d + 8 * H, lanes_below(G)), _mm256_maskload_ps(x.sum + 8 * H, lanes_below(G)));
   }
 
   /// The shares of the eight groups of half h of a strip.
   template <class F>
   static void add_scaled(Sum& sum, const Strip256& s, int h, __m256i dots, __m256 d, __m256 sums) {
     __m256 dot = _mm256_cvtepi32_ps(dots);
-    if constexpr (F::kOffset != 0 && !Unpack256<F>::kSigned) dot = _mm256_fnmadd_ps(_mm256_set1_ps(F::kOffset), sums, dot);  // exact: integers below 2^24
+    if constexpr (F::kOffset != 0 && !Unpack256<F>::kSigned)
+      dot = _mm256_fnmadd_ps(_mm256_set1_ps(F::kOffset), sums, dot);  // exact: integers below 2^24
     __m256 share = _mm256_mul_ps(s.scale[h], dot);
     if constexpr (F::kHasMin) share = _mm256_fnmadd_ps(s.min[h], sums, share);
     sum.half[h] = _mm256_fmadd_ps(d, share, sum.half[h]);
   }
 
-  static float total(const Sum& sum) { return sum_lanes(_mm256_add_ps(sum.half[0], sum.half[1])); }
+  template <int N>
+  static void add_totals(const Sum (&sum)[N], float (&y)[N]) {
+    for (int n = 0; n < N; ++n) y[n] += sum_lanes(_mm256_add_ps(sum[n].half[0], sum[n].half[1]));
+  }
 };
 
 template <class F>
 void run(const Problem&, const Call& call) {
-  run_rows(call, 1, dot_rows<F, Avx2>);
+  run_rows(call, Avx2::kRows, dot_rows<F, Avx2>);
 }
 
 }  // namespace

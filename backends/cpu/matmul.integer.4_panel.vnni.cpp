@@ -43,9 +43,10 @@ void store_lanes(const __m512 (&value)[kRows], float (*to)[kStrips][kRows], int 
 /// A strip of which the row has `values` left, so many or fewer than a strip.
 template <class F>
 Strip512 unpack_strip(const typename F::Block* block, int64_t values) {
-  if constexpr (kStripBlocks<F> > 1)
-    if (values < kStrip) return Unpack512<F>::strip(block, static_cast<int>(values / info(F::dtype).block_values));
-  return Unpack512<F>::strip(block);
+  if constexpr (kHasTails<F>)
+    if (values < kStrip)
+      return with_groups(static_cast<int>(values / 16), [&]<int G>() { return Unpack512<F>::template strip<kBlocksOf<F, G>>(block); });
+  return Unpack512<F>::template strip<kBlocksOf<F, kGroups>>(block);
 }
 
 /// Unpacks strip `s` of sixteen rows; row[i] may repeat (rows past the end of the matrix). Asks for what lies `ahead` bytes on.
