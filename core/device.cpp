@@ -53,16 +53,19 @@ class PretendDevice final : public Device {
   void upload(void* to, const void* host, int64_t bytes) override { std::memcpy(to, host, static_cast<size_t>(bytes)); }
   void download(void* host, const void* from, int64_t bytes) override { std::memcpy(host, from, static_cast<size_t>(bytes)); }
   void run(const Kernel& kernel, const Problem& problem, const Call& call) override { kernel.run(problem, call); }
-  void enter() override { protect(true); }
-  void leave() override { protect(false); }
+  void enter() override {
+    if (inside_) return;
+    inside_ = true;
+    for (const auto& [data, size] : mapped_)  // pages become writable here: this is where the system may say it has no more
+      if (mprotect(data, static_cast<size_t>(size), PROT_READ | PROT_WRITE) != 0) no_memory(id(), size);
+  }
+  void leave() noexcept override {
+    if (!inside_) return;
+    inside_ = false;
+    for (const auto& [data, size] : mapped_) mprotect(data, static_cast<size_t>(size), PROT_NONE);
+  }
 
  private:
-  void protect(bool inside) {
-    if (inside == inside_) return;
-    inside_ = inside;
-    for (const auto& [data, size] : mapped_)
-      KERF_CHECK(mprotect(data, static_cast<size_t>(size), inside ? PROT_READ | PROT_WRITE : PROT_NONE) == 0, "mprotect failed");
-  }
   std::map<void*, int64_t> mapped_;
   bool inside_ = false;
 };
@@ -76,6 +79,7 @@ std::unique_ptr<Device> make_device(std::string_view text) {
   const size_t equals = text.find('=');
   const std::string id(text.substr(0, equals));
   const int64_t limit = equals == std::string_view::npos ? 0 : parse_bytes(text.substr(equals + 1));
+  if (limit == 0 && equals != std::string_view::npos) throw Error(ErrorKind::usage, fmt::format("{} has no memory", printable(id)), "--device");
   if (id == kHost) return host_device(limit);
   constexpr std::string_view kPretend = "pretend:";
   if (id.starts_with(kPretend)) {
@@ -84,7 +88,7 @@ std::unique_ptr<Device> make_device(std::string_view text) {
     const auto [end, failed] = std::from_chars(first, last, number);
     if (failed == std::errc{} && end == last && number >= 0) {
       if (limit == 0) throw Error(ErrorKind::usage, fmt::format("{} has no size", id), "--device", fmt::format("write {}=4GiB", id));
-      return pretend_device(id, limit);
+      return pretend_device(fmt::format("{}{}", kPretend, number), limit);
     }
   }
   throw Error(ErrorKind::usage, fmt::format("no device is called \"{}\"", printable(id)), "--device", "this build has cpu[=SIZE] and pretend:N=SIZE");

@@ -58,14 +58,15 @@ class Device {
   virtual void run(const Kernel& kernel, const Problem& problem, const Call& call) = 0;
   /// Steps of this device begin and end here: between enter() and leave() its memory may be used.
   virtual void enter() {}
-  virtual void leave() {}
+  virtual void leave() noexcept {}
 
  private:
   DeviceId id_;
   int64_t limit_;
 };
 
-/// Every weight, state and arena slot starts at a multiple of this: a cache line, and the widest vector.
+/// What a device allocates starts at a multiple of this (a cache line, the widest vector), and so does each weight, state
+/// and computed value in it. Host weights stay where the file has them (32), inputs where the caller has them.
 inline constexpr int64_t kDeviceAlignment = 64;
 constexpr int64_t device_aligned(int64_t bytes) { return (bytes + kDeviceAlignment - 1) / kDeviceAlignment * kDeviceAlignment; }
 

@@ -53,7 +53,7 @@ struct StepEvent {
   const std::string& name;         // of the node or value
   TensorView out{};                // in the device's memory
   Device& device;
-  double seconds = 0;              // measured only if the observer asked for times
+  double seconds = 0;              // of this step
 };
 struct Observer {
   virtual ~Observer() = default;
@@ -69,7 +69,7 @@ class Program {
   /// Resolves every place of the plan to an address. `inputs` gives the host address of each input value by name.
   Program(std::shared_ptr<const Graph> graph, std::shared_ptr<const Plan> plan, const Registry& registry, Storage& memory,
           const std::map<std::string, std::byte*>& inputs);
-  /// One pass. `after_step` is called after each step and may throw (a failed device, a truncated file, a wish to stop).
+  /// One pass. `after_step` is called after each kernel and at the end, and may throw (a failed device, a truncated file, a wish to stop).
   void run(ThreadPool& pool, ExecutorCounters& counters, std::span<Observer* const> observers, const std::function<void()>& after_step);
   /// The graph's outputs, on the host.
   const std::vector<TensorView>& outputs() const { return outputs_; }

@@ -87,9 +87,12 @@ struct Infer {
   }
 };
 
-std::string without_suffix(std::string_view name, std::string_view suffix) {
-  if (name.ends_with(suffix)) name.remove_suffix(suffix.size());
-  return std::string(name);
+/// "blk.0.attn_q.weight" -> "blk.0.attn_q", "blk.0.attn_q.bias" -> "blk.0.attn_q.add_bias".
+std::string named_after(const std::string& weight) {
+  constexpr std::string_view kWeight = ".weight", kBias = ".bias";
+  if (weight.ends_with(kWeight)) return weight.substr(0, weight.size() - kWeight.size());
+  if (weight.ends_with(kBias)) return weight.substr(0, weight.size() - kBias.size()) + ".add_bias";
+  return weight;
 }
 
 }  // namespace
@@ -122,7 +125,7 @@ Value Graph::append(Op op, std::vector<Value> in, std::string_view name) {
   std::string node_name = prefix_ + std::string(name.empty() ? name_of(op) : name);
   if (name.empty())
     for (const Value v : in)
-      if (values_[v.id].kind == Kind::weight) node_name = without_suffix(values_[v.id].name, ".weight");
+      if (values_[v.id].kind == Kind::weight) node_name = named_after(values_[v.id].name);
   if (by_name_.contains(node_name)) {  // the second use of a weight or op in one scope: .2, .3 ...
     int n = 2;
     while (by_name_.contains(fmt::format("{}.{}", node_name, n))) ++n;

@@ -1,5 +1,5 @@
 // Instruction-set levels of the host that kernels may ask for. A level includes all below it. Which level this machine
-// has is found out once, by main, and passed on; a forced lower level (--isa) is the same value made smaller.
+// has is found out by detect_isa() and passed on; a forced lower level (--isa) is the same value made smaller.
 #pragma once
 #include <cstdint>
 #include <optional>

@@ -48,6 +48,12 @@ struct OpText {
   void operator()(const Convert& o) { field("to", name_of(o.to), std::string_view()); }
 };
 
+/// A pin for a node goes before pins for its op.
+bool applies(const KernelPolicy::Pin& pin, const KernelPolicy& policy, std::string_view op, std::string_view node) {
+  if (pin.op == node) return true;
+  return pin.op == op && std::none_of(policy.pins.begin(), policy.pins.end(), [&](const KernelPolicy::Pin& other) { return other.op == node && node != op; });
+}
+
 }  // namespace
 
 std::string to_text(const TensorDesc& d) {
@@ -98,7 +104,7 @@ const Kernel* Registry::find(std::string_view name) const {
 std::string Registry::why_not(const Kernel& k, const Problem& p, const KernelPolicy& policy, std::string_view node) const {
   if (k.op != name_of(p.op)) return fmt::format("computes {}", k.op);
   for (const auto& pin : policy.pins)
-    if ((pin.op == node || pin.op == k.op) && pin.kernel != k.name()) return fmt::format("--kernel {}={} is asked for", pin.op, pin.kernel);
+    if (applies(pin, policy, k.op, node) && pin.kernel != k.name()) return fmt::format("--kernel {}={} is asked for", pin.op, pin.kernel);
   if (k.isa > policy.isa) return fmt::format("needs {}, {} is allowed here", name_of(k.isa), name_of(policy.isa));
   return k.accepts(p).why_not;
 }
@@ -106,19 +112,19 @@ std::string Registry::why_not(const Kernel& k, const Problem& p, const KernelPol
 const Kernel* Registry::best(const Problem& p, const KernelPolicy& policy, std::string_view node) const {
   bool pinned = false;
   for (const auto& pin : policy.pins) {
-    if (pin.op != node && pin.op != name_of(p.op)) continue;
+    if (!applies(pin, policy, name_of(p.op), node)) continue;
     pinned = true;
     if (!find(pin.kernel)) throw Error(ErrorKind::usage, fmt::format("no kernel is named \"{}\"", pin.kernel), "--kernel " + pin.op, "kerf kernels list shows all names");
   }
   for (const auto& backend : policy.backends) {
-    const Kernel* best = nullptr;
+    const Kernel *best = nullptr, *tied = nullptr;
     for (const auto& k : kernels_) {
       if (!pinned && k.backend != backend) continue;
       if (!why_not(k, p, policy, node).empty()) continue;
-      if (best && best->preference == k.preference && best->backend == k.backend)
-        throw Error(ErrorKind::runtime, fmt::format("{} and {} have equal preference {} for {}", best->name(), k.name(), k.preference, to_text(p)));
+      if (best && best->preference == k.preference && best->backend == k.backend) tied = &k;
       if (!best || k.preference > best->preference) best = &k;
     }
+    KERF_CHECK(!tied || tied->preference != best->preference, fmt::format("{} and {} have equal preference for {}", best->name(), tied->name(), to_text(p)));
     if (best) return best;
   }
   return nullptr;

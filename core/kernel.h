@@ -27,7 +27,8 @@ struct Problem {
 Problem problem(Op op, std::vector<TensorDesc> in);
 std::string to_text(const Problem& p);
 
-/// Where the bytes are. Views match the Problem's descriptions; scratch has scratch_bytes() bytes, aligned to 64.
+/// Where the bytes are. Views match the Problem's descriptions and start on 32 bytes (weights lie in the mapped file, whose
+/// alignment that is); rows start wherever the previous one ends. Scratch has scratch_bytes() bytes and starts on 64.
 struct Call {
   std::span<const TensorView> in{};
   std::span<const TensorView> out{};
@@ -85,7 +86,7 @@ class Registry {
   /// By full name; null if there is none.
   const Kernel* find(std::string_view name) const;
   /// The kernel that would run `p` for `node` under `policy`; null if none fits.
-  /// @throws Error(usage) if a pin names no kernel, or two fitting kernels have equal preference.
+  /// @throws Error(usage) if a pin names no kernel. Two fitting kernels of equal preference are a broken promise of a backend.
   const Kernel* best(const Problem& p, const KernelPolicy& policy, std::string_view node = {}) const;
   /// Why kernel `k` would not run `p`; empty if it could.
   std::string why_not(const Kernel& k, const Problem& p, const KernelPolicy& policy, std::string_view node = {}) const;

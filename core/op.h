@@ -99,7 +99,7 @@ inline std::string_view name_of(const Op& op) {
   return std::visit([](const auto& o) { return o.name; }, op);
 }
 
-/// "attention(n_head=4 scale=0.125)": the name and the parameters that differ from their defaults.
+/// "attention(n_head=4 scale=0.125)": the name and the parameters that matter.
 std::string to_text(const Op& op);
 
 }  // namespace kerf

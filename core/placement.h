@@ -17,7 +17,7 @@ struct Rule {
 };
 
 /// Text of a rules file: one `PATTERN DEVICE` a line, # starts a comment.
-/// @throws FileError with line and column text for a line that is neither or a pattern that is no regular expression.
+/// @throws FileError naming the line, for one that is neither or a pattern that is no regular expression.
 std::vector<Rule> parse_rules(std::string_view text, const std::string& path);
 /// "REGEX=DEVICE", several joined by commas, as -ot takes it. @throws Error(usage)
 std::vector<Rule> parse_override(std::string_view text);

@@ -74,7 +74,7 @@ struct Plan {
   int64_t boundary_copies() const;
 };
 
-/// Plans `graph` on `devices` (host first). Rules of where a node runs, in this order: where its state lives; where its
+/// Plans `graph` over the devices of `placement`. Rules of where a node runs, in this order: where its state lives; where its
 /// largest weight lives; where the fewest bytes must move to, on a tie where the next weight waits.
 /// @throws Error(usage) if no kernel fits a node, with every candidate and its reason.
 Plan make_plan(const Graph& graph, Placement placement, PlanShape shape, const Registry& registry, const KernelPolicy& policy);

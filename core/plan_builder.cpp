@@ -7,6 +7,7 @@
 
 #include "core/arena.h"
 #include "core/error.h"
+#include "core/text.h"
 
 namespace kerf {
 
@@ -57,6 +58,9 @@ size_t PlanBuilder::copy(Value v, const DeviceId& from, const DeviceId& to) {
   if (!source) throw Error(ErrorKind::runtime, fmt::format("copy of {}: it is not on {} at this step", value.name, from));
   if (find(v, to)) throw Error(ErrorKind::runtime, fmt::format("copy of {}: it is on {} already", value.name, to));
   if (value.kind == Kind::state || value.alias_of) throw Error(ErrorKind::runtime, fmt::format("copy of {}: state never leaves its home", value.name));
+  const auto& homes = plan_.placement.homes;
+  if (to != kHost && std::none_of(homes.begin(), homes.end(), [&](const Home& h) { return h.device == to; }))
+    throw Error(ErrorKind::runtime, fmt::format("copy of {}: nothing lives on {}", value.name, printable(to)));
   used(*source);
   const size_t target = new_place(v, to, value.desc);
   at_[v.id].push_back(target);

@@ -3,9 +3,10 @@
 
 #include <algorithm>
 #include <charconv>
-#include <functional>
+#include <optional>
 #include <sstream>
 
+#include "core/checked.h"
 #include "core/error.h"
 #include "core/plan.h"
 #include "core/plan_builder.h"
@@ -55,6 +56,9 @@ struct LineReader {
   void literal(size_t i, std::string_view text) const {
     if (word(i, text) != text) fail(fmt::format("\"{}\"", text), printable(line.words[i]));
   }
+  void end(size_t n) const {
+    if (line.words.size() > n) fail("the end of the line", printable(line.words[n]));
+  }
   DType dtype(size_t i) const {
     const auto t = dtype_named(word(i, "a dtype"));
     if (!t) fail("a dtype", printable(line.words[i]));
@@ -71,6 +75,12 @@ Home read_home(const LineReader& r, Kind kind, std::string because) {
     home.desc.shape[d] = r.number(text.substr(0, end), "a shape of four numbers");
     text.remove_prefix(std::min(end + 1, text.size()));
   }
+  if (!text.empty()) r.fail("a shape of four numbers", r.line.words[3]);
+  r.end(6);
+  std::optional<uint64_t> bytes = home.desc.shape[3] / info(home.desc.dtype).block_values * info(home.desc.dtype).block_bytes;
+  for (size_t d = 0; d < 3 && bytes; ++d) bytes = checked_mul(*bytes, static_cast<uint64_t>(home.desc.shape[d]));
+  const int64_t written = r.number(4, "bytes");
+  if (!bytes || *bytes != static_cast<uint64_t>(written)) r.fail(bytes ? fmt::format("{} bytes for {}", *bytes, r.line.words[3]) : "a shape of this world", r.line.words[4]);
   return home;
 }
 
@@ -114,6 +124,8 @@ PlanFile parse_plan_file(std::string_view text, const std::string& path) {
       const std::string& kind = line.words[0];
       if (kind == "weight" || kind == "state") {
         Home home = read_home(r, kind == "weight" ? Kind::weight : Kind::state, hash == std::string_view::npos ? path : std::string(whole.substr(hash + 3)));
+        const bool known = std::any_of(file.placement.homes.begin(), file.placement.homes.end(), [&](const Home& h) { return h.name == home.name; });
+        if (known != homes_done) r.fail(known ? "one home for each name" : "the names of the first plan of the file", printable(home.name));
         if (!homes_done) file.placement.homes.push_back(std::move(home));
         else if (const Home& first = file.placement.of(home.name); first.device != home.device) r.fail(fmt::format("{} on {} as in the first plan of the file", home.name, first.device), home.device);
       } else if (kind == "shape") {
@@ -144,6 +156,10 @@ void check_homes(const PlanFile& file, const Graph& graph) {
     if (home == file.placement.homes.end()) refuse(value.name, "a home", "none");
     if (home->desc != value.desc) refuse(value.name, to_text(value.desc), to_text(home->desc));
   }
+  for (const auto& home : file.placement.homes) {
+    const auto value = graph.lookup(home.name);
+    if (!value || graph[*value].kind != home.kind) refuse(printable(home.name), fmt::format("the name of a {}", name_of(home.kind)), "no such in the model");
+  }
 }
 
 Plan plan_from_section(const PlanFile& file, const PlanFile::Section& section, const Graph& graph, const Registry& registry, const KernelPolicy& policy) {
@@ -160,16 +176,20 @@ Plan plan_from_section(const PlanFile& file, const PlanFile::Section& section, c
       const std::string& name = r.word(1, "a name");
       if (line.words[0] == "copy") {
         r.literal(3, "->");
+        r.end(6);
         b.copy(graph.find(name), r.word(2, "a device"), r.word(4, "a device"));
         const int64_t bytes = graph[graph.find(name)].desc.bytes();
         if (r.number(5, "bytes") != bytes) r.fail(fmt::format("{} bytes", bytes), line.words[5]);
       } else if (line.words[0] == "convert") {
+        r.literal(3, name_of(graph[graph.find(name)].desc.dtype));
         r.literal(4, "->");
+        r.end(7);
         b.convert(graph.find(name), r.dtype(5), r.word(2, "a device"), kernel(6));
       } else {
         const auto index = b.next_node();
         if (!index || graph.nodes()[*index].name != name) r.fail(index ? "run " + graph.nodes()[*index].name : "no further step", "run " + printable(name));
         const Kernel& k = kernel(3);
+        r.end(4);
         DType activation = DType::f32;  // the format this kernel reads: the one of the allowed that it accepts
         for (const DType t : policy.activations) {
           const auto p = problem_of(graph, graph.nodes()[*index], t);

@@ -18,7 +18,7 @@ int64_t parse_bytes(std::string_view text);
 /// Length of the longest prefix of `s` that does not end inside a UTF-8 character (invalid bytes count as characters).
 size_t complete_utf8_prefix(std::string_view s);
 
-/// `s` with each maximal invalid UTF-8 sequence replaced by U+FFFD: safe to put into JSON.
+/// `s` with each byte that is part of no UTF-8 character replaced by U+FFFD: safe to put into JSON.
 std::string valid_utf8(std::string_view s);
 
 }  // namespace kerf

@@ -1,11 +1,11 @@
 #include "core/threadpool.h"
 
+#include <fmt/format.h>
 #include <sched.h>
 
-#include <condition_variable>
-#include <cstdio>
 #include <fstream>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 #include "core/error.h"
@@ -63,6 +63,14 @@ struct ThreadPool::Shared {
     }
   }
 
+  void end() {
+    stop = true;
+    generation.fetch_add(1, std::memory_order_release);
+    generation.notify_all();
+    for (auto& t : workers) t.join();
+    workers.clear();
+  }
+
   void work() {
     for (uint32_t seen = 0;;) {
       wait_for_change(generation, seen);
@@ -76,15 +84,16 @@ struct ThreadPool::Shared {
 
 ThreadPool::ThreadPool(int threads) : threads_(threads), shared_(std::make_unique<Shared>()) {
   KERF_CHECK(threads >= 1, "a pool needs a thread");
-  for (int i = 1; i < threads; ++i) shared_->workers.emplace_back([s = shared_.get()] { s->work(); });
+  try {
+    for (int i = 1; i < threads; ++i) shared_->workers.emplace_back([s = shared_.get()] { s->work(); });
+  } catch (const std::system_error& e) {
+    const size_t started = shared_->workers.size();
+    shared_->end();
+    throw Error(ErrorKind::runtime, fmt::format("only {} of {} threads could be started: {}", started + 1, threads, e.what()), "-t", "use fewer threads");
+  }
 }
 
-ThreadPool::~ThreadPool() {
-  shared_->stop = true;
-  shared_->generation.fetch_add(1, std::memory_order_release);
-  shared_->generation.notify_all();
-  for (auto& t : shared_->workers) t.join();
-}
+ThreadPool::~ThreadPool() { shared_->end(); }
 
 void ThreadPool::run(int64_t n, void (*call)(void*, int64_t), void* body) {
   Shared& s = *shared_;

@@ -59,12 +59,12 @@ struct BenchArgs {
   std::vector<int64_t> n_prompt{512}, n_gen{128}, n_depth{0};
   std::vector<int> threads{};
   int repetitions = 5;
-  std::string output = "md";
+  std::string output{};  // empty: md, or json with --json
 };
 struct PerplexityArgs {
   ModelArgs model{};
   std::string file{};
-  int64_t chunk = 512, max_chunks = 0;
+  int64_t max_chunks = 0;
 };
 struct PlanArgs {
   ModelArgs model{};

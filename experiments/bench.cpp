@@ -11,7 +11,6 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "experiments/commands.h"
-#include "experiments/map_guard.h"
 #include "experiments/version.h"
 
 namespace kerf {
@@ -137,35 +136,28 @@ int bench_command(const BenchArgs& args, const Io& io) {
     }
   if (tests.empty()) throw Error(ErrorKind::usage, "nothing is asked for: -p and -n are 0", "kerf bench");
   for (const auto& t : tests) longest = std::max(longest, t.depth + t.prompt + t.gen);
-  if (args.model.context && *args.model.context < longest)
+  if (args.model.context.value_or(0) != 0 && *args.model.context < longest)
     throw Error(ErrorKind::memory, fmt::format("the longest test needs {} positions, -c gives {}", longest, *args.model.context), "-c", "leave it out");
   const Registry registry = all_kernels();
-  const std::string output = io.json ? "json" : args.output;
+  if (io.json && !args.output.empty() && args.output != "json") throw Error(ErrorKind::usage, "--json asks for another form", "-o " + args.output, "leave one out");
+  const std::string output = io.json ? "json" : args.output.empty() ? "md" : args.output;
   nlohmann::json all = nlohmann::json::array();
-  std::unique_ptr<Session> session;
-  std::unique_ptr<MapGuard> guard;
+  std::unique_ptr<LiveSession> live;
   bool first = true;
   for (const auto& test : tests) {
-    if (!session || session->threads() != test.threads) {
-      guard.reset();
-      session.reset();
+    if (!live || (**live).threads() != test.threads) {
+      live.reset();
       SessionOptions options = session_options(args.model);
       options.threads = test.threads;
       options.context = std::max(longest, args.model.context.value_or(0));
-      session = std::make_unique<Session>(std::move(options), registry, progress_bar("loading"));
-      announce(*session, io);
-      const auto mappings = session->file().mappings();
-      guard = std::make_unique<MapGuard>(mappings);
-      session->after_step([&] {
-        guard->check();
-        stop_if_interrupted();
-      });
+      live = std::make_unique<LiveSession>(std::move(options), registry, io);
     }
-    const Row row = measure(*session, test, args.repetitions);
-    const auto j = to_json(row, args, *session);
+    Session& session = **live;
+    const Row row = measure(session, test, args.repetitions);
+    const auto j = to_json(row, args, session);
     if (output == "md") {
       if (first) io.out(fmt::format("| {:<28} | {:>10} | {:>8} | {:<10} | {:>7} | {:>16} | {:>18} | {:>8} |\n| ---------------------------- | ---------: | -------: | ---------- | ------: | ---------------: | -----------------: | -------: |\n", "model", "size", "params", "backend", "threads", "test", "t/s", "GB/s"));
-      io.out(fmt::format("| {:<28} | {:>10} | {:>6.2f} M | {:<10} | {:>7} | {:>16} | {:>18} | {:>8.2f} |\n", session->model().hparams().architecture, human_bytes(j["model_size"]),
+      io.out(fmt::format("| {:<28} | {:>10} | {:>6.2f} M | {:<10} | {:>7} | {:>16} | {:>18} | {:>8.2f} |\n", session.model().hparams().architecture, human_bytes(j["model_size"]),
                          static_cast<double>(j["model_n_params"]) * 1e-6, args.model.backend, test.threads, row.name(), fmt::format("{:.2f} ± {:.2f}", j["avg_ts"].get<double>(), j["stddev_ts"].get<double>()), j["gb_per_s"].get<double>()));
     } else if (output == "csv") {
       if (first) io.out(csv_line(j, true));

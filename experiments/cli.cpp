@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <set>
+#include <sstream>
 
 #include "core/error.h"
 #include "core/text.h"
@@ -212,7 +213,7 @@ Command parse_command_line(const std::vector<std::string>& words) {
   c->add_option("-n,--n-gen", bench.n_gen, "tokens to generate, a list; 0: none")->delimiter(',')->check(CLI::Range(int64_t{0}, int64_t{1} << 27))->capture_default_str();
   c->add_option("-d,--n-depth", bench.n_depth, "positions already in the cache, a list")->delimiter(',')->check(CLI::Range(int64_t{0}, int64_t{1} << 27))->capture_default_str();
   c->add_option("-r,--repetitions", bench.repetitions, "repetitions of each test")->check(CLI::Range(1, 10000))->capture_default_str();
-  c->add_option("-o,--output", bench.output, "md, json, jsonl or csv")->check(CLI::IsMember({"md", "json", "jsonl", "csv"}))->capture_default_str();
+  c->add_option("-o,--output", bench.output, "md, json, jsonl or csv (default: md, with --json json)")->check(CLI::IsMember({"md", "json", "jsonl", "csv"}));
   add_common(c, common);
   c->footer(example("kerf bench -m model.gguf -p 512 -n 128 -r 3"));
   c->callback([&] { result.run = [bench](const Io& io) { return bench_command(bench, io); }; });
@@ -258,7 +259,6 @@ Command parse_command_line(const std::vector<std::string>& words) {
   k->add_option("--seed", kernels.seed, "seed of the random data")->check(kUnsigned64)->capture_default_str();
   k->add_option("--case", kernels.only_case, "only this case of the op's list")->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
   k->add_option("--isa", kernels.model.isa, "highest instruction set to use");
-  k->add_option("-t,--threads", kernels.model.threads, "threads")->check(CLI::Range(1, 1024));
   k = kernel_action("bench", "speed of kernels: GB/s and GFLOP/s", "kerf kernels bench matmul.q4_k");
   k->add_option("filter", kernels.filter, "only names that contain one of these");
   k->add_option("--seconds", kernels.seconds, "time for each row")->check(CLI::Range(0.001, 3600.0))->capture_default_str();
@@ -276,8 +276,12 @@ Command parse_command_line(const std::vector<std::string>& words) {
   try {
     app.parse(reversed);
   } catch (const CLI::CallForHelp& e) {
-    app.exit(e);
-    result.run = nullptr;
+    std::ostringstream help;
+    app.exit(e, help, help);
+    result.run = [text = help.str()](const Io& io) {
+      io.out(text);
+      return 0;
+    };
   } catch (const CLI::ExtrasError& e) {
     throw Error(ErrorKind::usage, printable(e.what(), 400), "", nearest_option(app, with_long_dashes(app, words)));
   } catch (const CLI::ParseError& e) {

@@ -10,7 +10,7 @@ namespace kerf {
 
 struct Command {
   CommonArgs common{};
-  std::function<int(const struct Io&)> run{};  // empty: help was asked for and printed
+  std::function<int(const struct Io&)> run{};
 };
 
 /// @throws Error(usage) for anything the commands do not take; the hint names the nearest known option.

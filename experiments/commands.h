@@ -4,6 +4,7 @@
 
 #include "experiments/args.h"
 #include "experiments/io.h"
+#include "experiments/map_guard.h"
 #include "experiments/session.h"
 
 namespace kerf {
@@ -30,6 +31,17 @@ std::map<DeviceId, int64_t> bytes_per_pass(const Plan& plan, int64_t depth);
 
 /// Warnings of a session to the log, and the one line that says what lies where.
 void announce(Session& session, const Io& io);
+
+/// A session that is about to compute: announced, its mapped file guarded, SIGINT heeded between steps.
+class LiveSession {
+ public:
+  LiveSession(SessionOptions options, const Registry& registry, const Io& io);
+  Session& operator*() { return session_; }
+
+ private:
+  Session session_;
+  MapGuard guard_;
+};
 
 /// Set by SIGINT (main.cpp).
 bool interrupted();

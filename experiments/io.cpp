@@ -22,8 +22,12 @@
 namespace kerf {
 
 void Io::out(std::string_view text) const {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0)
-    throw Error(ErrorKind::runtime, fmt::format("cannot write to standard output: {}", std::strerror(errno)));
+  while (!text.empty()) {  // write(2), not stdio: an interrupted write can go on where it was
+    const ssize_t n = ::write(STDOUT_FILENO, text.data(), text.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) throw Error(ErrorKind::runtime, fmt::format("cannot write to standard output: {}", std::strerror(errno)));
+    text.remove_prefix(static_cast<size_t>(n));
+  }
 }
 
 void Io::out_json(const nlohmann::json& document) const { out(document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n"); }
@@ -36,12 +40,12 @@ Io make_io(bool json, int level, std::string command) {
   log->set_pattern("%v");
   constexpr spdlog::level::level_enum kLevels[] = {spdlog::level::err, spdlog::level::warn, spdlog::level::info, spdlog::level::debug};
   log->set_level(kLevels[std::clamp(level, 0, 3)]);
-  return {.json = json, .log = std::move(log), .command = std::move(command)};
+  return {.json = json, .quiet = level <= 0, .log = std::move(log), .command = std::move(command)};
 }
 
 int report(const Error& error, const Io& io) {
   io.log->error("error: {}", error.what());
-  if (io.json && !std::ferror(stdout)) {
+  if (io.json) {
     nlohmann::json e{{"code", static_cast<int>(error.kind)}, {"message", error.what()}, {"what", error.message}};
     if (!error.where.empty()) e["where"] = error.where;
     if (!error.hint.empty()) e["hint"] = error.hint;
@@ -52,13 +56,16 @@ int report(const Error& error, const Io& io) {
       e["expected"] = file->at.expected;
       e["found"] = file->at.found;
     }
-    io.out_json(nlohmann::json{{"error", e}});
+    try {
+      io.out_json(nlohmann::json{{"error", e}});
+    } catch (const Error&) {  // standard output is gone; the line above and the exit code remain
+    }
   }
   return static_cast<int>(error.kind);
 }
 
-std::function<void(int64_t, int64_t)> progress_bar(std::string label) {
-  if (!isatty(STDERR_FILENO)) return [](int64_t, int64_t) {};
+std::function<void(int64_t, int64_t)> Io::progress_bar(std::string label) const {
+  if (quiet || !isatty(STDERR_FILENO)) return [](int64_t, int64_t) {};
   using Clock = std::chrono::steady_clock;
   return [label = std::move(label), start = Clock::now(), last = Clock::time_point{}](int64_t done, int64_t total) mutable {
     const auto now = Clock::now();

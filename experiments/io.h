@@ -15,6 +15,7 @@ struct Error;
 
 struct Io {
   bool json = false;
+  bool quiet = false;                     // no progress bars
   std::shared_ptr<spdlog::logger> log{};  // to standard error
   std::string command{};                  // the words this run was started with, for files kerf writes
 
@@ -22,6 +23,8 @@ struct Io {
   void out(std::string_view text) const;
   /// One JSON document over several lines.
   void out_json(const nlohmann::json& document) const;
+  /// A bar on standard error if that is a terminal and --quiet was not given; else silent. Calls with done == total end it.
+  std::function<void(int64_t done, int64_t total)> progress_bar(std::string label) const;
 };
 
 /// JSON on one line; bytes that are no UTF-8 (names of files) are replaced.
@@ -32,9 +35,6 @@ Io make_io(bool json, int level, std::string command);
 
 /// Prints `error: ...` to standard error, with --json the error object to standard output as well. Returns the exit code.
 int report(const Error& error, const Io& io);
-
-/// A bar on standard error if that is a terminal; else silent. Calls with done == total end it.
-std::function<void(int64_t done, int64_t total)> progress_bar(std::string label);
 
 /// Writes a file under a temporary name in the same folder, syncs it, renames it over `path` and syncs the folder: a
 /// full disk or a kill leaves the old file as it was. @throws Error(runtime) with path and errno text.

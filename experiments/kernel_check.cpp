@@ -11,11 +11,10 @@
 #include "attention/spec.h"
 #include "core/cost.h"
 #include "core/error.h"
+#include "backends/backends.h"
 #include "quant/formats.h"
 
 namespace kerf {
-void fill_reference(Registry& registry);
-
 namespace {
 
 constexpr double kUlp = 0x1p-24;

@@ -39,6 +39,7 @@ int list(const KernelArgs& args, const Registry& registry, const Io& io) {
 }
 
 int explain_choice(const KernelArgs& args, const Registry& registry, const Io& io) {
+  if (!args.model.plan.empty()) throw Error(ErrorKind::usage, "a plan names its kernels itself", "--plan", "leave it out");
   SessionOptions options = session_options(args.model);
   options.plan_only = true;
   Session session(std::move(options), registry);
@@ -72,11 +73,13 @@ int test(const KernelArgs& args, const Registry& registry, const Io& io) {
   KernelChecker::Selection select{.isa = allowed_isa(args), .seed = args.seed, .before_each = stop_if_interrupted};
   if (args.only_case >= 0) select.only = static_cast<size_t>(args.only_case);
   const auto reports = KernelChecker().test(selected, select, [&](const std::string& failure) { io.log->error("{}", failure); });
+  if (args.only_case >= 0 && std::all_of(reports.begin(), reports.end(), [](const KernelReport& r) { return r.cases == 0; }))
+    throw Error(ErrorKind::usage, fmt::format("no selected kernel has a case {}", args.only_case), "--case");
   int failed = 0;
   std::string text = fmt::format("seed {}\n{:<44} {:>6} {:>6} {:>9} {:>9}\n", args.seed, "kernel", "cases", "failed", "of limit", "ulp");
   nlohmann::json rows = nlohmann::json::array();
   for (const auto& r : reports) {
-    failed += r.failed > 0 || (r.cases == 0 && r.skipped.empty()) ? 1 : 0;
+    failed += r.failed > 0 || (r.cases == 0 && r.skipped.empty() && args.only_case < 0) ? 1 : 0;
     text += r.skipped.empty() ? fmt::format("{:<44} {:>6} {:>6} {:>9.3f} {:>9.2f}\n", r.kernel, r.cases, r.failed, r.worst, r.worst_ulp) : fmt::format("{:<44} skipped: {}\n", r.kernel, r.skipped);
     nlohmann::json j{{"kernel", r.kernel}, {"cases", r.cases}, {"failed", r.failed}, {"worst_of_limit", r.worst}, {"worst_ulp", r.worst_ulp}, {"cosine", r.cosine}};
     if (!r.skipped.empty()) j["skipped"] = r.skipped;

@@ -8,7 +8,6 @@
 #include "core/error.h"
 #include "experiments/commands.h"
 #include "experiments/ids.h"
-#include "experiments/map_guard.h"
 
 namespace kerf {
 namespace {
@@ -34,14 +33,8 @@ int logits_command(const LogitsArgs& args, const Io& io) {
   options.micro_batch = std::min(options.micro_batch, n);
   options.max_outputs = std::min(options.micro_batch, wanted);
   const Registry registry = all_kernels();
-  Session session(std::move(options), registry, progress_bar("loading"));
-  announce(session, io);
-  const auto mappings = session.file().mappings();
-  const MapGuard guard(mappings);
-  session.after_step([&] {
-    guard.check();
-    stop_if_interrupted();
-  });
+  LiveSession live(std::move(options), registry, io);
+  Session& session = *live;
   if (n + std::max<int64_t>(0, args.greedy - 1) > session.context())
     throw Error(ErrorKind::memory, fmt::format("{} tokens and {} to continue do not fit into the context of {}", n, args.greedy, session.context()), "context",
                 fmt::format("use -c {} or more", n + args.greedy));

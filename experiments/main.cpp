@@ -1,4 +1,4 @@
-// The only place where the process as such is touched: signals, streams, exit codes. It owns the registry.
+// The only place where the process as such is touched: signals, streams, exit codes. Nothing else is global.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -52,7 +52,6 @@ int main(int argc, char** argv) {
   Io io = make_io(json, 1, joined(words));
   try {
     const Command command = parse_command_line(words);
-    if (!command.run) return 0;
     io = make_io(command.common.json, command.common.verbosity, joined(words));
     return command.run(io);
   } catch (const Error& e) {

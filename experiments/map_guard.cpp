@@ -46,7 +46,7 @@ void on_sigbus(int, siginfo_t* info, void*) {
 
 }  // namespace
 
-MapGuard::MapGuard(std::span<const gguf::File::Mapping> mappings) {
+MapGuard::MapGuard(const std::vector<gguf::File::Mapping>& mappings) {
   watched.page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
   watched.count = 0;
   watched.lost = 0;

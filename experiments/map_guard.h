@@ -2,7 +2,7 @@
 // process. The guard turns it into an error: the handler puts a page of zeros where the lost one was, remembers where,
 // and the next check() throws. A signal handler can only reach process-wide data, so there is one guard per process.
 #pragma once
-#include <span>
+#include <vector>
 
 #include "loaders/gguf.h"
 
@@ -11,7 +11,7 @@ namespace kerf {
 class MapGuard {
  public:
   /// Installs the handler and watches these ranges. Other SIGBUS faults keep their usual effect.
-  explicit MapGuard(std::span<const gguf::File::Mapping> mappings);
+  explicit MapGuard(const std::vector<gguf::File::Mapping>& mappings);
   ~MapGuard();
   MapGuard(const MapGuard&) = delete;
   MapGuard& operator=(const MapGuard&) = delete;

@@ -2,15 +2,14 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <cmath>
 
+#include "backends/backends.h"
 #include "core/error.h"
 #include "core/text.h"
 #include "experiments/commands.h"
 
 namespace kerf {
-
-void fill_reference(Registry& registry);
-void fill_cpu(Registry& registry);
 
 namespace {
 
@@ -77,7 +76,7 @@ SessionOptions session_options(const ModelArgs& args) {
     for (const auto& part : split(args.tensor_split, ',')) {
       double share = 0;
       const auto [end, failed] = std::from_chars(part.data(), part.data() + part.size(), share);
-      if (failed != std::errc{} || end != part.data() + part.size()) throw Error(ErrorKind::usage, fmt::format("not a number: \"{}\"", printable(part)), "--tensor-split");
+      if (failed != std::errc{} || end != part.data() + part.size() || !std::isfinite(share)) throw Error(ErrorKind::usage, fmt::format("not a number: \"{}\"", printable(part)), "--tensor-split");
       o.tensor_split.push_back(share);
     }
   for (const auto& text : args.overrides)
@@ -99,6 +98,15 @@ void announce(Session& session, const Io& io) {
     line += fmt::format("{}{}: {} weights, {} KV {}/{}, {} compute", line.empty() ? "" : "; ", id, human_bytes(m.weights), human_bytes(m.state), name_of(session.k_type()),
                         name_of(session.v_type()), human_bytes(session.taken(id) > 0 ? session.reserved_arena(id) : m.arena));
   io.log->info("{}; {} threads, context {}", line, session.threads(), session.context());
+}
+
+LiveSession::LiveSession(SessionOptions options, const Registry& registry, const Io& io)
+    : session_(std::move(options), registry, io.progress_bar("loading")), guard_(session_.file().mappings()) {
+  announce(session_, io);
+  session_.after_step([this] {
+    guard_.check();
+    stop_if_interrupted();
+  });
 }
 
 }  // namespace kerf

@@ -9,7 +9,6 @@
 
 #include "core/error.h"
 #include "experiments/commands.h"
-#include "experiments/map_guard.h"
 #include "loaders/tokenizer/tokenizer.h"
 
 namespace kerf {
@@ -28,22 +27,18 @@ double nll(std::span<const float> logits, int32_t target) {
 int perplexity_command(const PerplexityArgs& args, const Io& io) {
   const std::string text = read_file(args.file);
   SessionOptions options = session_options(args.model);
-  const int64_t n_ctx = args.model.context.value_or(512);
-  if (n_ctx < 4) throw Error(ErrorKind::usage, fmt::format("a chunk of {} tokens is too short to score", n_ctx), "-c", "use 512");
+  constexpr int64_t kChunk = 512;  // llama-perplexity's default
+  const int64_t n_ctx = args.model.context.value_or(kChunk);
+  if (n_ctx < 8) throw Error(ErrorKind::usage, fmt::format("a chunk of {} tokens is too short to score", n_ctx), "-c", "use 512");
   options.context = n_ctx;
   // Logits of a whole half chunk are large (vocabulary x 256 floats): 64 rows at a time are enough to keep kernels busy.
   options.micro_batch = std::min<int64_t>(options.micro_batch, n_ctx);
   options.max_outputs = std::min<int64_t>(options.micro_batch, 64);
   const Registry registry = all_kernels();
-  Session session(std::move(options), registry, progress_bar("loading"));
-  announce(session, io);
-  const auto mappings = session.file().mappings();
-  const MapGuard guard(mappings);
-  session.after_step([&] {
-    guard.check();
-    stop_if_interrupted();
-  });
+  LiveSession live(std::move(options), registry, io);
+  Session& session = *live;
   const Tokenizer tokenizer(read_vocab(session.file()));
+  for (const auto& w : tokenizer.vocab().warnings) io.log->warn("warning: {}", w);
   const auto ids = tokenizer.encode(text, {.add_special = true, .parse_special = false});
   int64_t n_chunk = static_cast<int64_t>(ids.size()) / n_ctx;
   if (n_chunk == 0) throw Error(ErrorKind::usage, fmt::format("the text has {} tokens, one chunk needs {}", ids.size(), n_ctx), args.file, "use a longer text or a smaller -c");
@@ -53,7 +48,7 @@ int perplexity_command(const PerplexityArgs& args, const Io& io) {
   const int64_t first = n_ctx / 2, outputs = n_ctx - first;
   double sum = 0, squares = 0;
   int64_t count = 0;
-  auto bar = progress_bar("perplexity");
+  auto bar = io.progress_bar("perplexity");
   for (int64_t chunk = 0; chunk < n_chunk; ++chunk) {
     std::vector<int32_t> tokens(ids.begin() + chunk * n_ctx, ids.begin() + (chunk + 1) * n_ctx);
     const std::vector<int32_t> targets = tokens;

@@ -54,11 +54,13 @@ std::map<DeviceId, int64_t> bytes_per_pass(const Plan& plan, int64_t depth) {
 }
 
 int plan_command(const PlanArgs& args, const Io& io) {
+  if (!args.why.empty() && (!args.save.empty() || args.tokens > 0)) throw Error(ErrorKind::usage, "--why answers one question", "--save, --tokens", "leave them out");
   SessionOptions options = session_options(args.model);
   options.plan_only = true;
   const Registry registry = all_kernels();
   if (args.tokens > 0) options.micro_batch = args.tokens;
   Session session(std::move(options), registry);
+  if (args.tokens > session.context()) throw Error(ErrorKind::memory, fmt::format("a micro-batch of {} tokens does not fit into the context of {}", args.tokens, session.context()), "--tokens", "use a larger -c");
   announce(session, io);
   if (!args.why.empty()) {
     const auto& homes = session.placement().homes;

@@ -13,9 +13,8 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "experiments/commands.h"
-#include "experiments/map_guard.h"
 #include "experiments/sampler.h"
-#include "loaders/chat_template.h"
+#include "loaders/chat/chat_template.h"
 #include "loaders/tokenizer/stream.h"
 #include "loaders/tokenizer/tokenizer.h"
 
@@ -152,7 +151,7 @@ class Generator {
  private:
   std::vector<float> forward_prompt(std::span<const int32_t> tokens) {
     const auto batch = static_cast<size_t>(args_.model.batch);
-    auto bar = progress_bar("prompt");
+    auto bar = io_.progress_bar("prompt");
     std::vector<float> logits;
     for (size_t done = 0; done < tokens.size(); done += batch) {
       logits = forward(tokens.subspan(done, std::min(batch, tokens.size() - done)));
@@ -199,11 +198,18 @@ int chat(Generator& generator, const RunArgs& args, const Io& io) {
       if (line.empty()) continue;
     }
     messages.push_back({{"role", "user"}, {"content", line}});
-    const std::string answer = generator.generate(generator.tokens_of_chat(messages), !io.json);
-    messages.push_back({{"role", "assistant"}, {"content", answer}});
+    line.clear();
+    try {
+      const std::string answer = generator.generate(generator.tokens_of_chat(messages), !io.json);
+      messages.push_back({{"role", "assistant"}, {"content", answer}});
+    } catch (const Error& e) {
+      if (e.kind != ErrorKind::memory || !terminal) throw;
+      io.log->error("error: {}", e.what());  // too long for the context: the conversation goes on without it
+      messages.erase(messages.size() - 1);
+      continue;
+    }
     if (!io.json) io.out("\n");
     if (args.stats) generator.print_stats();
-    line.clear();
   }
   if (io.json) io.out_json(nlohmann::json{{"schema", 1}, {"messages", messages}});
   return interrupted() ? static_cast<int>(ErrorKind::interrupted) : 0;
@@ -217,14 +223,8 @@ int run_command(const RunArgs& args, const Io& io) {
   if (args.raw && args.interactive) throw Error(ErrorKind::usage, "a chat needs the chat template", "--raw with -i", "leave one out");
   if (args.raw && !args.system.empty()) throw Error(ErrorKind::usage, "a system message needs the chat template", "--raw with --system", "leave one out");
   const Registry registry = all_kernels();
-  Session session(session_options(args.model), registry, progress_bar("loading"));
-  announce(session, io);
-  const auto mappings = session.file().mappings();
-  const MapGuard guard(mappings);
-  session.after_step([&] {
-    guard.check();
-    stop_if_interrupted();
-  });
+  LiveSession live(session_options(args.model), registry, io);
+  Session& session = *live;
   Vocab vocab = read_vocab(session.file());
   for (const auto& w : vocab.warnings) io.log->warn("warning: {}", w);
   const Tokenizer tokenizer(std::move(vocab));

@@ -66,6 +66,9 @@ Session::Session(SessionOptions options, const Registry& registry, const Progres
     if (planned_for != context_)
       throw Error(ErrorKind::usage, fmt::format("the plan was made for a context of {}, this run has {}", planned_for, context_), options_.plan_file, fmt::format("use -c {}", planned_for));
     check_homes(*plan_file_, graph);
+    std::string shapes;
+    for (const auto& section : plan_file_->sections) shapes += fmt::format("{}{} tokens with {} rows of logits", shapes.empty() ? "" : ", ", section.shape.tokens, section.shape.outputs);
+    warnings_.push_back(fmt::format("{} has steps for {}; micro-batches of other shapes are planned anew over its placement", printable(options_.plan_file), shapes));
     placement_ = plan_file_->placement;
     for (const auto& home : placement_.homes)
       if (std::none_of(devices_.begin(), devices_.end(), [&](const auto& d) { return d->id() == home.device; }))
@@ -82,9 +85,11 @@ Session::Session(SessionOptions options, const Registry& registry, const Progres
   }
 
   for (const auto& pin : options_.policy.pins) {
-    const bool known = graph.lookup(pin.op) || std::any_of(registry_.all().begin(), registry_.all().end(), [&](const Kernel& k) { return k.op == pin.op; });
+    const bool known = std::any_of(graph.nodes().begin(), graph.nodes().end(), [&](const Node& n) { return n.name == pin.op; }) || std::any_of(registry_.all().begin(), registry_.all().end(), [&](const Kernel& k) { return k.op == pin.op; });
     if (!known) throw Error(ErrorKind::usage, fmt::format("\"{}\" is neither an op nor a node of this model", printable(pin.op)), "--kernel", "kerf kernels explain lists the nodes");
   }
+  for (const auto& pin : options_.policy.pins)
+    if (!registry_.find(pin.kernel)) throw Error(ErrorKind::usage, fmt::format("no kernel is named \"{}\"", printable(pin.kernel)), "--kernel " + pin.op, "kerf kernels list shows all names");
   // Shapes that every run may need decide the memory: the largest micro-batch and one token.
   const Plan& large = *planned(options_.micro_batch, options_.max_outputs).plan;
   const Plan& small = *planned(1, 1).plan;
@@ -106,11 +111,6 @@ Session::Session(SessionOptions options, const Registry& registry, const Progres
   output_rows_.resize(tokens_.size());
 }
 
-Session::~Session() {
-  programs_.clear();
-  storage_.reset();  // buffers go before the devices they came from
-}
-
 std::vector<const Device*> Session::devices() const {
   std::vector<const Device*> all;
   for (const auto& d : devices_) all.push_back(d.get());
@@ -118,20 +118,21 @@ std::vector<const Device*> Session::devices() const {
 }
 
 void Session::check_host_memory() const {
-  int64_t memory = reserved_arena(kHost);
+  int64_t memory = 0;  // of all devices: the pretended ones take host memory too. Host weights are the file's pages.
+  for (const auto& [id, bytes] : reserved_) memory += bytes;
   for (const auto& home : placement_.homes)
-    if (home.kind == Kind::state && home.device == kHost) memory += device_aligned(home.desc.bytes());
+    if (home.kind == Kind::state || home.device != kHost) memory += device_aligned(home.desc.bytes());
   const auto available = available_memory();
   if (!available || memory <= *available) return;
   const int64_t per_position = [&] {
     int64_t bytes = 0;
     for (const auto& home : placement_.homes)
-      if (home.kind == Kind::state && home.device == kHost) bytes += home.desc.bytes();
+      if (home.kind == Kind::state) bytes += home.desc.bytes();
     return std::max<int64_t>(1, bytes / std::max<int64_t>(1, context_));
   }();
   const int64_t longest = std::max<int64_t>(0, context_ - (memory - *available + per_position - 1) / per_position);
   throw Error(ErrorKind::memory, fmt::format("a context of {} needs {} of memory, {} are free", context_, human_bytes(memory), human_bytes(*available)), kHost,
-              fmt::format("use -c {} or less, or a smaller -ub", longest));
+              longest > 0 ? fmt::format("use -c {} or less, or a smaller -ub", longest) : "use a smaller -ub, or place less on pretended devices");
 }
 
 const Session::Planned& Session::planned(int64_t tokens, int64_t outputs) {
@@ -171,6 +172,7 @@ bool Session::fits_reserved(const Plan& plan) const {
 
 void Session::forward(std::span<const int32_t> tokens, int64_t outputs, const std::function<void(int64_t, std::span<const float>)>& take) {
   const auto n = static_cast<int64_t>(tokens.size());
+  KERF_CHECK(n > 0 && outputs >= 0 && outputs <= n, "forward() wants at least one token, and no more outputs than tokens");
   if (position_ + n > context_)
     throw Error(ErrorKind::memory, fmt::format("{} tokens do not fit into the context of {}{}", n, context_, position_ ? fmt::format(" after {} positions", position_) : ""), "context",
                 fmt::format("use -c {} or more", position_ + n));

@@ -1,6 +1,7 @@
 // One engine, many uses: run, logits, perplexity, bench and the tests drive the same Session. It holds a model, its
 // placement on devices, the plans made so far (one per batch shape), the KV state and the position in it.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -44,7 +45,6 @@ class Session {
   using Progress = Storage::Progress;
   /// Opens, checks, places, plans and, unless plan_only, takes memory and loads. @throws Error with the exit code to use.
   Session(SessionOptions options, const Registry& registry, const Progress& progress = {});
-  ~Session();
 
   /// Feeds tokens at the current position, in micro-batches, and hands over the logits of the last `outputs` of them:
   /// take(first, rows): rows [n, V] for outputs first .. first+n-1, valid during the call.
@@ -86,7 +86,7 @@ class Session {
   const Planned& planned(int64_t tokens, int64_t outputs);
 
   void observe(Observer* observer) { observers_.push_back(observer); }
-  /// Called after every step; may throw to end the pass.
+  /// Called after every kernel and at the end of a pass; may throw to end it.
   void after_step(std::function<void()> check) { after_step_ = std::move(check); }
 
  private:
@@ -100,7 +100,7 @@ class Session {
   gguf::File file_;
   std::vector<std::string> warnings_;
   std::unique_ptr<Model> model_;
-  std::vector<std::unique_ptr<Device>> devices_;
+  std::vector<std::unique_ptr<Device>> devices_;  // before storage_, whose buffers go back to them
   int64_t context_ = 0, position_ = 0;
   DType k_ = DType::f16, v_ = DType::f16;
   Placement placement_;

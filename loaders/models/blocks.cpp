@@ -24,7 +24,7 @@ RopeTable rope_table(const RopeParams& r) {
 
 }  // namespace
 
-Pass begin(Graph& g, const HParams& h, const GraphOptions& options, const Weight& rope_freqs) {
+Pass begin_pass(Graph& g, const HParams& h, const GraphOptions& options, const Weight& rope_freqs) {
   Pass pass{.p = {g}, .h = h, .options = options};
   pass.tokens = g.leaf(Kind::input, std::string(inputs::kTokens), vector_of(DType::i32, options.tokens));
   pass.positions = g.leaf(Kind::input, std::string(inputs::kPositions), vector_of(DType::i32, options.tokens));
@@ -69,7 +69,7 @@ Value swiglu_ffn(Pass& pass, const FfnWeights& w, Value x) {
 
 Value select_outputs(Pass& pass, Value x) { return pass.p.rows(x, pass.output_rows, "select_outputs"); }
 
-void end(Pass& pass, Value x, const Weight& output_norm, const Weight& output, const Weight& output_bias) {
+void end_pass(Pass& pass, Value x, const Weight& output_norm, const Weight& output, const Weight& output_bias) {
   const Value normed = pass.p.norm(x, output_norm, pass.h.rms_eps);
   pass.p.g.output(pass.p.linear(normed, output, output_bias));
 }

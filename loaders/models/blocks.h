@@ -28,7 +28,7 @@ struct Pass {
 };
 
 /// Declares inputs and the rope table (with the model's frequency factors, if it has them).
-Pass begin(Graph& g, const HParams& h, const GraphOptions& options, const Weight& rope_freqs = {});
+Pass begin_pass(Graph& g, const HParams& h, const GraphOptions& options, const Weight& rope_freqs = {});
 
 /// Grouped-query attention over the layer's KV state: q, k, v projections, optional biases and per-head norms, rotary
 /// positions, cache write, softmax(q k^T) v, output projection. x [T,E] -> [T,E]. Ainslie et al. 2023.
@@ -41,7 +41,7 @@ Value swiglu_ffn(Pass& pass, const FfnWeights& w, Value x);
 Value select_outputs(Pass& pass, Value x);
 
 /// Final norm and head: x [outputs,E] -> logits [outputs,V], declared as the graph's output.
-void end(Pass& pass, Value x, const Weight& output_norm, const Weight& output, const Weight& output_bias = {});
+void end_pass(Pass& pass, Value x, const Weight& output_norm, const Weight& output, const Weight& output_bias = {});
 
 /// output.weight, or token_embd under that name when the file has none (tied head), so that the head has a home of its own.
 Weight bind_head(Binder& bind, const Weight& token_embd, int64_t n_vocab, int64_t n_embd);

@@ -45,7 +45,7 @@ class Llama final : public Model {
   Graph graph(const GraphOptions& options) const override {
     Graph g;
     const HParams& h = hparams();
-    Pass pass = begin(g, h, options, rope_freqs_);
+    Pass pass = begin_pass(g, h, options, rope_freqs_);
     Paper& p = pass.p;
     Value x = p.rows(p.weight(token_embd_), pass.tokens);  // [T, E]
     for (int64_t l = 0; l < h.n_layer; ++l) {
@@ -57,7 +57,7 @@ class Llama final : public Model {
       const Value f = swiglu_ffn(pass, w.ffn, p.norm(x, w.ffn_norm, h.rms_eps));
       x = p.add(x, f);
     }
-    end(pass, x, output_norm_, output_);
+    end_pass(pass, x, output_norm_, output_);
     return g;
   }
 

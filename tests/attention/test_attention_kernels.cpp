@@ -2,12 +2,11 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backends/backends.h"
 #include "experiments/kernel_check.h"
 #include "tests/catch.h"
 
 namespace kerf {
-void fill_cpu(Registry& registry);
-
 namespace {
 
 struct Setup {

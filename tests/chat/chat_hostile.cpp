@@ -3,7 +3,7 @@
 #include <random>
 
 #include "core/error.h"
-#include "loaders/chat_template.h"
+#include "loaders/chat/chat_template.h"
 #include "tests/catch.h"
 
 using kerf::ChatTemplate;

@@ -1,13 +1,13 @@
 // Chat templates against jinja2 (goldens written by make_goldens.py), and the marks on the conversation's text.
-#include "loaders/chat_template.h"
+#include "loaders/chat/chat_template.h"
 
 #include <fstream>
 #include <map>
 #include <sstream>
 
 #include "core/error.h"
-#include "loaders/jinja_ast.h"
-#include "loaders/jinja_interpreter.h"
+#include "loaders/chat/jinja_ast.h"
+#include "loaders/chat/jinja_interpreter.h"
 #include "tests/catch.h"
 
 using kerf::ChatTemplate;

@@ -3,12 +3,9 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "backends/backends.h"
+#include "core/error.h"
 #include "experiments/io.h"
-
-namespace kerf {
-void fill_reference(Registry& registry);
-void fill_cpu(Registry& registry);
-}  // namespace kerf
 
 namespace kerf::test {
 namespace {
@@ -71,6 +68,7 @@ std::vector<float> logits(Session& session, const std::vector<int32_t>& tokens, 
 }
 
 double nmse(const std::vector<float>& all, const std::vector<float>& want) {
+  KERF_CHECK(!want.empty() && all.size() >= want.size(), "fewer rows than the oracle has");
   double error = 0, norm = 0;
   const size_t skip = all.size() - want.size();
   for (size_t i = 0; i < want.size(); ++i) {

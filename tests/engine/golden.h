@@ -22,7 +22,7 @@ const std::vector<std::string>& golden_names();
 Golden golden(const std::string& name);
 
 const Registry& kernels();
-/// Options of a session on a golden file: its own context, all rows of logits possible.
+/// Options of a session on a golden file: a context of 256, all rows of logits possible.
 SessionOptions options(const std::string& path, const std::string& backend);
 
 /// Logits [n, V] of all positions, fed `chunk` tokens at a time (0: all at once).

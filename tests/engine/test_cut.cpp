@@ -165,7 +165,7 @@ TEST_CASE("a saved plan runs and gives the same bits; an edited one is refused w
   refused("run     blk.0.attn_norm", "run     blk.1.attn_norm", "blk.0.attn_norm");
   refused("cpu/rms_norm", "cpu/no_such", "kernel");
   refused("copy    rope_table", "nonsense rope_table", "nonsense");
-  refused("cpu -> pretend:0", "cpu -> pretend:7", "is not on pretend:0");
+  refused("cpu -> pretend:0", "cpu -> pretend:7", "nothing lives on pretend:7");
   std::remove(path.c_str());
 }
 

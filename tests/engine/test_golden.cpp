@@ -1,5 +1,6 @@
-// Whole models against transformers' logits. The gates: float paths are held far below what any defect listed with the
-// golden data would cost (the smallest, a wrong rms epsilon, is 7e-11); 8-bit activations against llama.cpp's own distance.
+// Whole models against transformers' logits. The smallest defect listed with the golden data, an rms epsilon of 1e-5 for
+// 1e-6 in llama, costs 7e-11: the reference is held below that. The f32 path of the cpu backend with an f16 cache can not
+// see it (but 1e-4, the smallest of the others); 8-bit activations are held to llama.cpp's own distance.
 #include <algorithm>
 
 #include "core/error.h"
@@ -30,7 +31,7 @@ TEST_CASE("F16 models agree with transformers and continue alike") {
     for (const std::string backend : {"reference", "cpu"}) {
       INFO(name << " on " << backend);
       Session session(options(g.path("f16"), backend), kernels());
-      const double gate = backend == "reference" ? 1e-10 : 5e-6;
+      const double gate = backend == "reference" ? 2e-11 : 5e-6;
       CHECK(nmse(logits(session, g.tokens_33), g.oracle("f16_33")) <= gate);
       CHECK(nmse(logits(session, g.tokens_150), g.oracle("f16_150_last8")) <= gate);
       CHECK(greedy(session, g.tokens_33, 24) == g.greedy_24);

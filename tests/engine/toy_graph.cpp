@@ -1,8 +1,6 @@
 #include "tests/engine/toy_graph.h"
 
-namespace kerf {
-void fill_reference(Registry& registry);
-}
+#include "backends/backends.h"
 
 namespace kerf::test {
 

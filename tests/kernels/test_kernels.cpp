@@ -5,13 +5,11 @@
 #include <charconv>
 #include <cstdio>
 
+#include "backends/backends.h"
 #include "core/error.h"
 #include "experiments/kernel_check.h"
 
 namespace kerf {
-void fill_reference(Registry& registry);
-void fill_cpu(Registry& registry);
-
 namespace {
 
 template <class T>

@@ -3,14 +3,13 @@
 #include <cstring>
 #include <numbers>
 
+#include "backends/backends.h"
 #include "core/cost.h"
 #include "core/half.h"
 #include "core/threadpool.h"
 #include "tests/catch.h"
 
 namespace kerf {
-void fill_reference(Registry& registry);
-
 namespace {
 
 /// Runs the reference kernel of an op on vectors; the output as its bytes.

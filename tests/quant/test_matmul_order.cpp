@@ -10,15 +10,12 @@
 #include <string>
 #include <vector>
 
+#include "backends/backends.h"
 #include "core/kernel.h"
 #include "core/threadpool.h"
 #include "quant/formats.h"
 #include "quant/q8_g16.h"
 #include "tests/catch.h"
-
-namespace kerf {
-void fill_cpu(Registry& registry);
-}
 
 namespace {
 using namespace kerf;

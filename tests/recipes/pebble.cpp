@@ -39,7 +39,7 @@ class Pebble final : public Model {
       const Value f = swiglu_ffn(pass, w.ffn, p.norm(x, w.norm, h.rms_eps));
       x = p.add(x, f);
     }
-    end(pass, select_outputs(pass, x), output_norm_, output_);
+    end_pass(pass, select_outputs(pass, x), output_norm_, output_);
     return g;
   }
 

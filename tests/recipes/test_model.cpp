@@ -1,6 +1,7 @@
 // The recipe's model: bound to a file, planned and run on one device and on two, compared with its formula in plain loops.
 #include <cmath>
 
+#include "backends/backends.h"
 #include "core/error.h"
 #include "core/executor.h"
 #include "core/threadpool.h"
@@ -9,8 +10,6 @@
 #include "tests/recipes/pebble.h"
 
 namespace kerf {
-void fill_reference(Registry& registry);
-
 namespace test {
 namespace {
 

@@ -1,4 +1,4 @@
-#include "loaders/jinja_interpreter.h"
+#include "loaders/chat/jinja_interpreter.h"
 
 #include <fmt/format.h>
 

@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "core/text.h"
-#include "loaders/jinja_interpreter.h"
+#include "loaders/chat/jinja_interpreter.h"
 
 namespace kerf::jinja {
 namespace {

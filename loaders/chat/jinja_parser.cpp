@@ -5,8 +5,8 @@
 #include <charconv>
 
 #include "core/text.h"
-#include "loaders/jinja_ast.h"
-#include "loaders/jinja_lexer.h"
+#include "loaders/chat/jinja_ast.h"
+#include "loaders/chat/jinja_lexer.h"
 
 namespace kerf::jinja {
 namespace {

@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "loaders/jinja_value.h"
+#include "loaders/chat/jinja_value.h"
 
 namespace kerf::jinja {
 

@@ -1,4 +1,4 @@
-#include "loaders/jinja_lexer.h"
+#include "loaders/chat/jinja_lexer.h"
 
 #include <fmt/format.h>
 

@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "loaders/jinja_ast.h"
+#include "loaders/chat/jinja_ast.h"
 
 namespace kerf::jinja {
 

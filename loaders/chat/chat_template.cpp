@@ -1,8 +1,8 @@
-#include "loaders/chat_template.h"
+#include "loaders/chat/chat_template.h"
 
 #include "core/error.h"
-#include "loaders/jinja_ast.h"
-#include "loaders/jinja_interpreter.h"
+#include "loaders/chat/jinja_ast.h"
+#include "loaders/chat/jinja_interpreter.h"
 
 namespace kerf {
 

@@ -1,4 +1,4 @@
-#include "loaders/jinja_value.h"
+#include "loaders/chat/jinja_value.h"
 
 #include <fmt/format.h>
 
