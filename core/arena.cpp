@@ -21,7 +21,8 @@ ArenaLayout lay_out(const std::vector<Lifetime>& lifetimes, int64_t alignment) {
     const Lifetime& life = lifetimes[i];
     taken.clear();
     for (const size_t j : placed)
-      if (lifetimes[j].first <= life.last && life.first <= lifetimes[j].last) taken.push_back({layout.offsets[j], layout.offsets[j] + padded(lifetimes[j].bytes)});
+      if (lifetimes[j].first <= life.last && life.first <= lifetimes[j].last)
+        taken.push_back({layout.offsets[j], layout.offsets[j] + padded(lifetimes[j].bytes)});
     std::sort(taken.begin(), taken.end(), [](const Taken& a, const Taken& b) { return a.begin < b.begin; });
     int64_t offset = 0;
     for (const Taken& t : taken) {

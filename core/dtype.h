@@ -10,11 +10,39 @@
 namespace kerf {
 
 enum class DType : uint8_t {
-  f32, f16, bf16, f64, i8, i16, i32, i64,
-  q4_0, q4_1, q5_0, q5_1, q8_0,
-  q2_k, q3_k, q4_k, q5_k, q6_k,
-  iq2_xxs, iq2_xs, iq3_xxs, iq1_s, iq4_nl, iq3_s, iq2_s, iq4_xs, iq1_m,
-  tq1_0, tq2_0, mxfp4, nvfp4, q1_0, q2_0,
+  f32,
+  f16,
+  bf16,
+  f64,
+  i8,
+  i16,
+  i32,
+  i64,
+  q4_0,
+  q4_1,
+  q5_0,
+  q5_1,
+  q8_0,
+  q2_k,
+  q3_k,
+  q4_k,
+  q5_k,
+  q6_k,
+  iq2_xxs,
+  iq2_xs,
+  iq3_xxs,
+  iq1_s,
+  iq4_nl,
+  iq3_s,
+  iq2_s,
+  iq4_xs,
+  iq1_m,
+  tq1_0,
+  tq2_0,
+  mxfp4,
+  nvfp4,
+  q1_0,
+  q2_0,
   q8_g16,
   count
 };
@@ -24,7 +52,7 @@ struct DTypeInfo {
   std::string_view name{};
   int block_values = 1;  // values that share one block; a row is a whole number of blocks
   int block_bytes = 0;
-  int gguf_id = -1;      // -1: never stored in a file
+  int gguf_id = -1;  // -1: never stored in a file
 };
 
 /// Sizes: GGUF specification (ggml-org/ggml docs/gguf.md) and ggml-common.h's block structs, restated.
@@ -77,10 +105,12 @@ constexpr std::optional<DType> dtype_named(std::string_view name) {
   return std::nullopt;
 }
 
-static_assert([] {
-  for (size_t i = 0; i < kDTypes.size(); ++i)
-    if (static_cast<size_t>(kDTypes[i].dtype) != i) return false;
-  return true;
-}(), "kDTypes must be in the order of the enum");
+static_assert(
+    [] {
+      for (size_t i = 0; i < kDTypes.size(); ++i)
+        if (static_cast<size_t>(kDTypes[i].dtype) != i) return false;
+      return true;
+    }(),
+    "kDTypes must be in the order of the enum");
 
 }  // namespace kerf

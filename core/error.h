@@ -39,7 +39,7 @@ struct FileError : Error {
 }  // namespace kerf
 
 /// Checked in every build type: an invariant of ours, not a test of user data.
-#define KERF_CHECK(condition, text) \
-  do {                              \
+#define KERF_CHECK(condition, text)                               \
+  do {                                                            \
     if (!(condition)) ::kerf::broken(__FILE__, __LINE__, (text)); \
   } while (false)

@@ -111,7 +111,8 @@ Program::Program(std::shared_ptr<const Graph> graph, std::shared_ptr<const Plan>
       a.in = {view(copy->from)};
       a.out = {view(copy->to)};
       a.name = &g[plan_->places[copy->from].value].name;
-      if (a.device->id() != kHost && a.target->id() != kHost) staging_.resize(static_cast<size_t>(std::min(kStagingBytes, std::max<int64_t>(copy->bytes, static_cast<int64_t>(staging_.size())))));
+      if (a.device->id() != kHost && a.target->id() != kHost)
+        staging_.resize(static_cast<size_t>(std::min(kStagingBytes, std::max<int64_t>(copy->bytes, static_cast<int64_t>(staging_.size())))));
     } else {
       const auto& convert = std::get<ConvertStep>(step);
       a.device = &memory.device(convert.device);

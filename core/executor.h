@@ -49,11 +49,11 @@ class Storage {
 struct StepEvent {
   const Plan& plan;
   const Graph& graph;
-  size_t index = 0;                // of the step in the plan
-  const std::string& name;         // of the node or value
-  TensorView out{};                // in the device's memory
+  size_t index = 0;         // of the step in the plan
+  const std::string& name;  // of the node or value
+  TensorView out{};         // in the device's memory
   Device& device;
-  double seconds = 0;              // of this step
+  double seconds = 0;  // of this step
 };
 struct Observer {
   virtual ~Observer() = default;
@@ -78,8 +78,8 @@ class Program {
 
  private:
   struct Action {
-    Device* device = nullptr;     // runs the kernel; for copies the source
-    Device* target = nullptr;     // copies only
+    Device* device = nullptr;  // runs the kernel; for copies the source
+    Device* target = nullptr;  // copies only
     const Kernel* kernel = nullptr;
     const Problem* problem = nullptr;
     std::vector<TensorView> in{}, out{};

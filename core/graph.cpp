@@ -71,7 +71,8 @@ struct Infer {
   Out operator()(const Attention& a) const {
     count(4, 4);
     const auto &k = in[1].shape, &v = in[2].shape;
-    expect(is_f32(in[0]) && k == v && k[1] > 0 && a.n_head % k[1] == 0 && in[0].cols() == a.n_head * k[3] && is_indices(in[3]) && in[3].cols() == in[0].rows(),
+    expect(is_f32(in[0]) && k == v && k[1] > 0 && a.n_head % k[1] == 0 && in[0].cols() == a.n_head * k[3] && is_indices(in[3]) &&
+               in[3].cols() == in[0].rows(),
            fmt::format("q [T,{}*hd] f32, k and v [Hkv,n_ctx,hd], positions [T] i32", a.n_head), in);
     return {in[0]};
   }
@@ -99,10 +100,14 @@ std::string named_after(const std::string& weight) {
 
 std::string_view name_of(Kind kind) {
   switch (kind) {
-    case Kind::computed: return "computed";
-    case Kind::weight: return "weight";
-    case Kind::input: return "input";
-    case Kind::state: return "state";
+    case Kind::computed:
+      return "computed";
+    case Kind::weight:
+      return "weight";
+    case Kind::input:
+      return "input";
+    case Kind::state:
+      return "state";
   }
   return "?";
 }

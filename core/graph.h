@@ -23,15 +23,15 @@ enum class Kind : uint8_t { computed, weight, input, state };
 std::string_view name_of(Kind kind);
 
 struct ValueInfo {
-  std::string name{};   // unique in the graph
+  std::string name{};  // unique in the graph
   TensorDesc desc{};
   Kind kind = Kind::computed;
-  Value alias_of{};     // the state whose memory this is a newer version of
-  std::string source{}; // weight: the tensor in the file (differs from name for a tied output head)
+  Value alias_of{};      // the state whose memory this is a newer version of
+  std::string source{};  // weight: the tensor in the file (differs from name for a tied output head)
 };
 
 struct Node {
-  std::string name{};   // unique; of the weight it uses ("blk.0.attn_q"), else scope and op ("blk.0.attn.rope_q")
+  std::string name{};  // unique; of the weight it uses ("blk.0.attn_q"), else scope and op ("blk.0.attn.rope_q")
   Op op{};
   std::vector<Value> in{};
   std::vector<Value> out{};

@@ -9,7 +9,8 @@
 
 namespace kerf {
 namespace {
-constexpr std::array<std::pair<Isa, std::string_view>, 4> kNames{{{Isa::base, "base"}, {Isa::avx2, "avx2"}, {Isa::avx512, "avx512"}, {Isa::vnni, "vnni"}}};
+constexpr std::array<std::pair<Isa, std::string_view>, 4> kNames{
+    {{Isa::base, "base"}, {Isa::avx2, "avx2"}, {Isa::avx512, "avx512"}, {Isa::vnni, "vnni"}}};
 }
 
 std::string_view name_of(Isa isa) { return kNames[static_cast<size_t>(isa)].second; }

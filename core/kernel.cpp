@@ -51,7 +51,8 @@ struct OpText {
 /// A pin for a node goes before pins for its op.
 bool applies(const KernelPolicy::Pin& pin, const KernelPolicy& policy, std::string_view op, std::string_view node) {
   if (pin.op == node) return true;
-  return pin.op == op && std::none_of(policy.pins.begin(), policy.pins.end(), [&](const KernelPolicy::Pin& other) { return other.op == node && node != op; });
+  return pin.op == op &&
+         std::none_of(policy.pins.begin(), policy.pins.end(), [&](const KernelPolicy::Pin& other) { return other.op == node && node != op; });
 }
 
 }  // namespace
@@ -84,9 +85,7 @@ std::string to_text(const Problem& p) {
   return fmt::format("{}: {} -> {}", to_text(p.op), in, out);
 }
 
-std::string Kernel::name() const {
-  return variant.empty() ? fmt::format("{}/{}", backend, op) : fmt::format("{}/{}.{}", backend, op, variant);
-}
+std::string Kernel::name() const { return variant.empty() ? fmt::format("{}/{}", backend, op) : fmt::format("{}/{}.{}", backend, op, variant); }
 
 void Registry::Adder::add(Kernel k) {
   k.backend = backend_;
@@ -114,7 +113,8 @@ const Kernel* Registry::best(const Problem& p, const KernelPolicy& policy, std::
   for (const auto& pin : policy.pins) {
     if (!applies(pin, policy, name_of(p.op), node)) continue;
     pinned = true;
-    if (!find(pin.kernel)) throw Error(ErrorKind::usage, fmt::format("no kernel is named \"{}\"", pin.kernel), "--kernel " + pin.op, "kerf kernels list shows all names");
+    if (!find(pin.kernel))
+      throw Error(ErrorKind::usage, fmt::format("no kernel is named \"{}\"", pin.kernel), "--kernel " + pin.op, "kerf kernels list shows all names");
   }
   for (const auto& backend : policy.backends) {
     const Kernel *best = nullptr, *tied = nullptr;
@@ -124,7 +124,8 @@ const Kernel* Registry::best(const Problem& p, const KernelPolicy& policy, std::
       if (best && best->preference == k.preference && best->backend == k.backend) tied = &k;
       if (!best || k.preference > best->preference) best = &k;
     }
-    KERF_CHECK(!tied || tied->preference != best->preference, fmt::format("{} and {} have equal preference for {}", best->name(), tied->name(), to_text(p)));
+    KERF_CHECK(!tied || tied->preference != best->preference,
+               fmt::format("{} and {} have equal preference for {}", best->name(), tied->name(), to_text(p)));
     if (best) return best;
   }
   return nullptr;

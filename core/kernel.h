@@ -44,18 +44,18 @@ struct Support {
 inline Support require(bool ok, std::string_view why_not) { return {ok ? std::string{} : std::string(why_not)}; }
 
 struct Kernel {
-  std::string_view op{};       // Op::name
-  std::string variant{};       // "q4_k.3_vnni"; empty: the only one of its backend
-  std::string improves{};      // variant of the rung below, "" for the first
-  std::string_view note{};     // one sentence: what changes against that rung, and why it helps
-  int preference = 0;          // the highest that accepts wins; equal ones for one problem are an error at start-up
-  Isa isa = Isa::base;         // what the machine must have
+  std::string_view op{};    // Op::name
+  std::string variant{};    // "q4_k.3_vnni"; empty: the only one of its backend
+  std::string improves{};   // variant of the rung below, "" for the first
+  std::string_view note{};  // one sentence: what changes against that rung, and why it helps
+  int preference = 0;       // the highest that accepts wins; equal ones for one problem are an error at start-up
+  Isa isa = Isa::base;      // what the machine must have
   Support (*accepts)(const Problem&) = nullptr;
   size_t (*scratch_bytes)(const Problem&) = nullptr;  // null: none
   void (*run)(const Problem&, const Call&) = nullptr;
   std::string_view backend{};  // set by Registry::add
 
-  std::string name() const;    // "cpu/matmul.q4_k.3_vnni"
+  std::string name() const;  // "cpu/matmul.q4_k.3_vnni"
   size_t scratch(const Problem& p) const { return scratch_bytes ? scratch_bytes(p) : 0; }
 };
 
@@ -63,7 +63,9 @@ struct Kernel {
 struct KernelPolicy {
   std::vector<std::string> backends{"cpu"};  // the first that has a fitting kernel serves an op
   Isa isa = Isa::base;                       // highest level allowed: detect_isa(), or lower by --isa
-  struct Pin { std::string op, kernel; };    // --kernel OP=NAME: only this kernel for this op or node
+  struct Pin {
+    std::string op, kernel;
+  };  // --kernel OP=NAME: only this kernel for this op or node
   std::vector<Pin> pins{};
   std::vector<DType> activations{DType::f32, DType::q8_g16};  // formats a matmul may read its activations in
 };

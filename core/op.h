@@ -47,7 +47,7 @@ struct RopeTable {
   float yarn_ext_factor = 0;  // 0: linear; 1: YaRN's mix of interpolation and extrapolation
   float magnitude = 1;        // cos and sin are multiplied by it (YaRN's attention temperature)
   float beta_fast = 32, beta_slow = 1;
-  int original_context = 0;   // context the model was trained with; YaRN only
+  int original_context = 0;  // context the model was trained with; YaRN only
   bool operator==(const RopeTable&) const = default;
 };
 

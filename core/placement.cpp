@@ -42,12 +42,19 @@ std::vector<Rule> parse_rules(std::string_view text, const std::string& path) {
     if (!body.empty()) {
       const size_t gap = body.find_last_of(" \t");
       if (gap == std::string_view::npos)
-        throw FileError({.path = path, .offset = offset, .field = fmt::format("line {}", line), .expected = "PATTERN DEVICE", .found = "\"" + printable(body) + "\""});
-      Rule rule{.pattern = std::string(trimmed(body.substr(0, gap))), .device = std::string(body.substr(gap + 1)), .origin = fmt::format("{}:{}", printable(path), line)};
+        throw FileError({.path = path,
+                         .offset = offset,
+                         .field = fmt::format("line {}", line),
+                         .expected = "PATTERN DEVICE",
+                         .found = "\"" + printable(body) + "\""});
+      Rule rule{.pattern = std::string(trimmed(body.substr(0, gap))),
+                .device = std::string(body.substr(gap + 1)),
+                .origin = fmt::format("{}:{}", printable(path), line)};
       try {
         compile(rule);
       } catch (const Error& e) {
-        throw FileError({.path = path, .offset = offset, .field = fmt::format("line {}", line), .expected = "a regular expression", .found = e.message});
+        throw FileError(
+            {.path = path, .offset = offset, .field = fmt::format("line {}", line), .expected = "a regular expression", .found = e.message});
       }
       rules.push_back(std::move(rule));
     }
@@ -109,7 +116,8 @@ Placement place(const Graph& graph, const std::vector<Rule>& rules, const std::v
   std::vector<std::regex> patterns;
   for (const auto& rule : rules) {
     if (std::find(devices.begin(), devices.end(), rule.device) == devices.end())
-      throw Error(ErrorKind::usage, fmt::format("there is no device \"{}\"", printable(rule.device)), rule.origin, fmt::format("devices of this run: {}", fmt::join(devices, ", ")));
+      throw Error(ErrorKind::usage, fmt::format("there is no device \"{}\"", printable(rule.device)), rule.origin,
+                  fmt::format("devices of this run: {}", fmt::join(devices, ", ")));
     patterns.push_back(compile(rule));
   }
   Placement placement;

@@ -13,7 +13,7 @@ namespace kerf {
 struct Rule {
   std::string pattern{};  // ECMAScript regular expression, searched for in the name of a weight or state
   DeviceId device{};
-  std::string origin{};   // where it was written: "-ot", "moe.rules:3", "-ngl 12"
+  std::string origin{};  // where it was written: "-ot", "moe.rules:3", "-ngl 12"
 };
 
 /// Text of a rules file: one `PATTERN DEVICE` a line, # starts a comment.
@@ -27,7 +27,7 @@ std::vector<Rule> parse_override(std::string_view text);
 std::vector<Rule> layer_rules(int64_t n_layer, int64_t n, const std::vector<DeviceId>& devices, const std::vector<double>& tensor_split);
 
 struct Home {
-  std::string name{};    // of the weight or state in the graph
+  std::string name{};  // of the weight or state in the graph
   Kind kind = Kind::weight;
   TensorDesc desc{};
   DeviceId device{};

@@ -79,7 +79,8 @@ KernelChoice choose_kernel(const Graph& graph, const Node& node, const Registry&
     const Kernel* k = registry.best(*p, policy, node.name);
     if (!k) continue;
     if (best.kernel && backend_rank(*best.kernel, policy) < backend_rank(*k, policy)) continue;
-    if (!best.kernel || backend_rank(*k, policy) < backend_rank(*best.kernel, policy) || k->preference > best.kernel->preference) best = {k, activation};
+    if (!best.kernel || backend_rank(*k, policy) < backend_rank(*best.kernel, policy) || k->preference > best.kernel->preference)
+      best = {k, activation};
   }
   return best;
 }
@@ -96,7 +97,8 @@ Plan make_plan(const Graph& graph, Placement placement, PlanShape shape, const R
     if (takes_formats(node) && choice.activation != DType::f32 && !b.find(node.in[0], device, choice.activation)) {
       const Problem p = problem(Convert{.to = choice.activation}, {graph[node.in[0]].desc});
       const Kernel* convert = registry.best(p, policy, "convert");
-      if (!convert) throw Error(ErrorKind::usage, fmt::format("no kernel converts f32 to {}", name_of(choice.activation)), node.name, "use --activations f32");
+      if (!convert)
+        throw Error(ErrorKind::usage, fmt::format("no kernel converts f32 to {}", name_of(choice.activation)), node.name, "use --activations f32");
       b.convert(node.in[0], choice.activation, device, *convert);
     }
     b.run(*index, device, *choice.kernel, choice.activation);
@@ -127,10 +129,11 @@ void check_fits(const std::vector<const Plan*>& plans, const std::vector<const D
       need.arena = std::max(need.arena, it->second.arena);
     }
     if (device->limit() == 0 || need.total() <= device->limit()) continue;
-    refused += fmt::format("{}{} needs {} bytes ({} weights, {} KV state, {} compute) and has {}: {} too many", refused.empty() ? "" : "; ", device->id(),
-                           need.total(), need.weights, need.state, need.arena, device->limit(), need.total() - device->limit());
+    refused += fmt::format("{}{} needs {} bytes ({} weights, {} KV state, {} compute) and has {}: {} too many", refused.empty() ? "" : "; ",
+                           device->id(), need.total(), need.weights, need.state, need.arena, device->limit(), need.total() - device->limit());
   }
-  if (!refused.empty()) throw Error(ErrorKind::memory, "the plan does not fit", refused, "place fewer layers there (-ngl, -ot, --rules), or lower -c or -ub");
+  if (!refused.empty())
+    throw Error(ErrorKind::memory, "the plan does not fit", refused, "place fewer layers there (-ngl, -ot, --rules), or lower -c or -ub");
 }
 
 std::string explain(const Graph& graph, const Node& node, const Registry& registry, const KernelPolicy& policy) {
@@ -152,11 +155,11 @@ std::string explain(const Graph& graph, const Node& node, const Registry& regist
         if (!why.empty()) reasons.insert(why);
       }
       const bool offered = std::find(policy.backends.begin(), policy.backends.end(), k.backend) != policy.backends.end();
-      verdict = !fits ? fmt::format("no: {}", fmt::join(reasons, "; "))
-                : !offered ? fmt::format("fits, but --backend is {}", fmt::join(policy.backends, ","))
-                : !chosen.kernel ? "fits"
+      verdict = !fits                                 ? fmt::format("no: {}", fmt::join(reasons, "; "))
+                : !offered                            ? fmt::format("fits, but --backend is {}", fmt::join(policy.backends, ","))
+                : !chosen.kernel                      ? "fits"
                 : k.backend != chosen.kernel->backend ? fmt::format("fits, but {} comes first in --backend", chosen.kernel->backend)
-                           : fmt::format("fits, preference {} is below {}", k.preference, chosen.kernel->preference);
+                                                      : fmt::format("fits, preference {} is below {}", k.preference, chosen.kernel->preference);
     }
     text += fmt::format("  {} {:<44} {}\n", &k == chosen.kernel ? ">" : " ", k.name(), verdict);
   }

@@ -19,8 +19,8 @@ struct Place {
   Value value{};
   DeviceId device{};
   TensorDesc desc{};
-  bool in_arena = false;    // else it lives at its home: a weight, a state, an input on the host
-  int64_t offset = 0;       // in the device's arena
+  bool in_arena = false;       // else it lives at its home: a weight, a state, an input on the host
+  int64_t offset = 0;          // in the device's arena
   size_t first = 0, last = 0;  // steps that write it first and read it last
 };
 
@@ -49,7 +49,7 @@ using Step = std::variant<RunStep, CopyStep, ConvertStep>;
 struct DeviceMemory {
   int64_t weights = 0;  // the host uses them where the file is mapped; one tensor under two names counts once
   int64_t state = 0;
-  int64_t arena = 0;    // computed values and scratch
+  int64_t arena = 0;  // computed values and scratch
   int64_t total() const { return weights + state + arena; }
 };
 
@@ -65,9 +65,9 @@ struct Plan {
   Placement placement{};
   std::vector<Place> places{};
   std::vector<Step> steps{};
-  std::vector<size_t> outputs{};                // places on the host, one per graph output
-  std::map<DeviceId, int64_t> arena{};          // bytes of computed values, by device
-  std::map<DeviceId, int64_t> scratch{};        // behind the arena
+  std::vector<size_t> outputs{};          // places on the host, one per graph output
+  std::map<DeviceId, int64_t> arena{};    // bytes of computed values, by device
+  std::map<DeviceId, int64_t> scratch{};  // behind the arena
   std::map<DeviceId, DeviceMemory> memory{};
 
   int64_t boundary_bytes() const;
@@ -103,7 +103,8 @@ PlanFile parse_plan_file(std::string_view text, const std::string& path);
 void check_homes(const PlanFile& file, const Graph& graph);
 /// The steps of one section, checked against the graph: every input is on the step's device when it is needed, every
 /// kernel exists, is allowed and accepts its problem. @throws FileError
-Plan plan_from_section(const PlanFile& file, const PlanFile::Section& section, const Graph& graph, const Registry& registry, const KernelPolicy& policy);
+Plan plan_from_section(const PlanFile& file, const PlanFile::Section& section, const Graph& graph, const Registry& registry,
+                       const KernelPolicy& policy);
 
 /// @throws Error(memory) with the numbers of each device whose limit is below what the plans need together
 /// (weights and state once, the largest arena).

@@ -25,7 +25,8 @@ PlanBuilder::PlanBuilder(const Graph& graph, Placement placement, PlanShape shap
       const auto home = homes.find(value.name);
       if (home == homes.end()) throw Error(ErrorKind::runtime, fmt::format("\"{}\" has no home in this placement", value.name));
       if (home->second->desc != value.desc)
-        throw Error(ErrorKind::runtime, fmt::format("\"{}\" is {} in the placement, {} in the model", value.name, to_text(home->second->desc), to_text(value.desc)));
+        throw Error(ErrorKind::runtime,
+                    fmt::format("\"{}\" is {} in the placement, {} in the model", value.name, to_text(home->second->desc), to_text(value.desc)));
       device = home->second->device;
     }
     plan_.places.push_back({.value = {id}, .device = device, .desc = value.desc});
@@ -57,7 +58,8 @@ size_t PlanBuilder::copy(Value v, const DeviceId& from, const DeviceId& to) {
   const auto& value = graph_[v];
   if (!source) throw Error(ErrorKind::runtime, fmt::format("copy of {}: it is not on {} at this step", value.name, from));
   if (find(v, to)) throw Error(ErrorKind::runtime, fmt::format("copy of {}: it is on {} already", value.name, to));
-  if (value.kind == Kind::state || value.alias_of) throw Error(ErrorKind::runtime, fmt::format("copy of {}: state never leaves its home", value.name));
+  if (value.kind == Kind::state || value.alias_of)
+    throw Error(ErrorKind::runtime, fmt::format("copy of {}: state never leaves its home", value.name));
   const auto& homes = plan_.placement.homes;
   if (to != kHost && std::none_of(homes.begin(), homes.end(), [&](const Home& h) { return h.device == to; }))
     throw Error(ErrorKind::runtime, fmt::format("copy of {}: nothing lives on {}", value.name, printable(to)));
@@ -78,7 +80,8 @@ size_t PlanBuilder::convert(Value v, DType to, const DeviceId& device, const Ker
   const size_t target = new_place(v, device, p.out[0]);
   const auto scratch = static_cast<int64_t>(kernel.scratch(p));
   plan_.scratch[device] = std::max(plan_.scratch[device], device_aligned(scratch));
-  plan_.steps.push_back(ConvertStep{.from = *source, .to = target, .device = device, .kernel = kernel.name(), .problem = std::move(p), .scratch = scratch});
+  plan_.steps.push_back(
+      ConvertStep{.from = *source, .to = target, .device = device, .kernel = kernel.name(), .problem = std::move(p), .scratch = scratch});
   return target;
 }
 
@@ -96,7 +99,8 @@ void PlanBuilder::run(size_t node_index, const DeviceId& device, const Kernel& k
     const Value v = node.in[i];
     const DType dtype = i == 0 && std::holds_alternative<MatMul>(node.op) ? activation : graph_[v].desc.dtype;
     const auto place = find(v, device, dtype);
-    if (!place) throw Error(ErrorKind::runtime, fmt::format("run of {}: its input {} is not on {} as {}", node.name, graph_[v].name, device, name_of(dtype)));
+    if (!place)
+      throw Error(ErrorKind::runtime, fmt::format("run of {}: its input {} is not on {} as {}", node.name, graph_[v].name, device, name_of(dtype)));
     used(*place);
     step.in.push_back(*place);
   }
@@ -146,9 +150,12 @@ Plan PlanBuilder::finish() {
   std::set<std::string> mapped;  // tensors of the file that the host uses in place
   for (const auto& home : plan_.placement.homes) {
     auto& memory = plan_.memory[home.device];
-    if (home.kind == Kind::state) memory.state += device_aligned(home.desc.bytes());
-    else if (home.device != kHost) memory.weights += device_aligned(home.desc.bytes());
-    else if (mapped.insert(graph_[graph_.find(home.name)].source).second) memory.weights += home.desc.bytes();
+    if (home.kind == Kind::state)
+      memory.state += device_aligned(home.desc.bytes());
+    else if (home.device != kHost)
+      memory.weights += device_aligned(home.desc.bytes());
+    else if (mapped.insert(graph_[graph_.find(home.name)].source).second)
+      memory.weights += home.desc.bytes();
   }
   return std::move(plan_);
 }

@@ -31,7 +31,8 @@ struct StepText {
     return fmt::format("copy    {:<32} {} -> {} {}\n", name(s.from), plan.places[s.from].device, plan.places[s.to].device, s.bytes);
   }
   std::string operator()(const ConvertStep& s) const {
-    return fmt::format("convert {:<32} {:<10} {} -> {} {}\n", name(s.from), s.device, name_of(plan.places[s.from].desc.dtype), name_of(plan.places[s.to].desc.dtype), s.kernel);
+    return fmt::format("convert {:<32} {:<10} {} -> {} {}\n", name(s.from), s.device, name_of(plan.places[s.from].desc.dtype),
+                       name_of(plan.places[s.to].desc.dtype), s.kernel);
   }
 };
 
@@ -40,7 +41,11 @@ struct LineReader {
   const std::string& path;
   const PlanFile::Line& line;
   [[noreturn]] void fail(std::string expected, std::string found) const {
-    throw FileError({.path = path, .offset = line.offset, .field = fmt::format("line {}", line.number), .expected = std::move(expected), .found = std::move(found)});
+    throw FileError({.path = path,
+                     .offset = line.offset,
+                     .field = fmt::format("line {}", line.number),
+                     .expected = std::move(expected),
+                     .found = std::move(found)});
   }
   const std::string& word(size_t i, std::string_view what) const {
     if (i >= line.words.size()) fail(std::string(what), "the end of the line");
@@ -80,7 +85,8 @@ Home read_home(const LineReader& r, Kind kind, std::string because) {
   std::optional<uint64_t> bytes = home.desc.shape[3] / info(home.desc.dtype).block_values * info(home.desc.dtype).block_bytes;
   for (size_t d = 0; d < 3 && bytes; ++d) bytes = checked_mul(*bytes, static_cast<uint64_t>(home.desc.shape[d]));
   const int64_t written = r.number(4, "bytes");
-  if (!bytes || *bytes != static_cast<uint64_t>(written)) r.fail(bytes ? fmt::format("{} bytes for {}", *bytes, r.line.words[3]) : "a shape of this world", r.line.words[4]);
+  if (!bytes || *bytes != static_cast<uint64_t>(written))
+    r.fail(bytes ? fmt::format("{} bytes for {}", *bytes, r.line.words[3]) : "a shape of this world", r.line.words[4]);
   return home;
 }
 
@@ -95,8 +101,8 @@ int64_t read_setting(const LineReader& r, size_t i, std::string_view key) {
 std::string to_text(const Plan& plan, const Graph& graph) {
   std::string out = std::string(kHeader) + "\n";
   for (const auto& home : plan.placement.homes)
-    out += fmt::format("{:<7} {:<32} {:<5} {:<18} {:>10} {:<10} # {}\n", name_of(home.kind), home.name, name_of(home.desc.dtype), shape_text(home.desc.shape), home.desc.bytes(),
-                       home.device, home.because);
+    out += fmt::format("{:<7} {:<32} {:<5} {:<18} {:>10} {:<10} # {}\n", name_of(home.kind), home.name, name_of(home.desc.dtype),
+                       shape_text(home.desc.shape), home.desc.bytes(), home.device, home.because);
   out += fmt::format("shape   tokens={} outputs={} context={}\n", plan.shape.tokens, plan.shape.outputs, plan.shape.context);
   for (const auto& step : plan.steps) out += std::visit(StepText{plan, graph}, step);
   for (const auto& [device, m] : plan.memory)
@@ -123,14 +129,18 @@ PlanFile parse_plan_file(std::string_view text, const std::string& path) {
     } else if (!line.words.empty() && line.words[0][0] != '#') {
       const std::string& kind = line.words[0];
       if (kind == "weight" || kind == "state") {
-        Home home = read_home(r, kind == "weight" ? Kind::weight : Kind::state, hash == std::string_view::npos ? path : std::string(whole.substr(hash + 3)));
+        Home home =
+            read_home(r, kind == "weight" ? Kind::weight : Kind::state, hash == std::string_view::npos ? path : std::string(whole.substr(hash + 3)));
         const bool known = std::any_of(file.placement.homes.begin(), file.placement.homes.end(), [&](const Home& h) { return h.name == home.name; });
         if (known != homes_done) r.fail(known ? "one home for each name" : "the names of the first plan of the file", printable(home.name));
-        if (!homes_done) file.placement.homes.push_back(std::move(home));
-        else if (const Home& first = file.placement.of(home.name); first.device != home.device) r.fail(fmt::format("{} on {} as in the first plan of the file", home.name, first.device), home.device);
+        if (!homes_done)
+          file.placement.homes.push_back(std::move(home));
+        else if (const Home& first = file.placement.of(home.name); first.device != home.device)
+          r.fail(fmt::format("{} on {} as in the first plan of the file", home.name, first.device), home.device);
       } else if (kind == "shape") {
         homes_done = true;
-        file.sections.push_back({.shape = {.tokens = read_setting(r, 1, "tokens"), .outputs = read_setting(r, 2, "outputs"), .context = read_setting(r, 3, "context")}});
+        file.sections.push_back(
+            {.shape = {.tokens = read_setting(r, 1, "tokens"), .outputs = read_setting(r, 2, "outputs"), .context = read_setting(r, 3, "context")}});
       } else if (kind == "run" || kind == "copy" || kind == "convert") {
         if (file.sections.empty()) r.fail("a shape line before the first step", kind);
         file.sections.back().steps.push_back(line);
@@ -142,13 +152,18 @@ PlanFile parse_plan_file(std::string_view text, const std::string& path) {
     offset += skip;
     text.remove_prefix(skip);
   }
-  if (file.sections.empty()) throw FileError({.path = path, .offset = offset, .field = "plan", .expected = "a shape line and steps", .found = "the end of the file"});
+  if (file.sections.empty())
+    throw FileError({.path = path, .offset = offset, .field = "plan", .expected = "a shape line and steps", .found = "the end of the file"});
   return file;
 }
 
 void check_homes(const PlanFile& file, const Graph& graph) {
   const auto refuse = [&](const std::string& field, std::string expected, std::string found) {
-    throw FileError({.path = file.path, .field = field, .expected = std::move(expected), .found = std::move(found), .hint = "was the plan made for another model or -c?"});
+    throw FileError({.path = file.path,
+                     .field = field,
+                     .expected = std::move(expected),
+                     .found = std::move(found),
+                     .hint = "was the plan made for another model or -c?"});
   };
   for (const auto& value : graph.values()) {
     if (value.kind != Kind::weight && value.kind != Kind::state) continue;
@@ -158,11 +173,13 @@ void check_homes(const PlanFile& file, const Graph& graph) {
   }
   for (const auto& home : file.placement.homes) {
     const auto value = graph.lookup(home.name);
-    if (!value || graph[*value].kind != home.kind) refuse(printable(home.name), fmt::format("the name of a {}", name_of(home.kind)), "no such in the model");
+    if (!value || graph[*value].kind != home.kind)
+      refuse(printable(home.name), fmt::format("the name of a {}", name_of(home.kind)), "no such in the model");
   }
 }
 
-Plan plan_from_section(const PlanFile& file, const PlanFile::Section& section, const Graph& graph, const Registry& registry, const KernelPolicy& policy) {
+Plan plan_from_section(const PlanFile& file, const PlanFile::Section& section, const Graph& graph, const Registry& registry,
+                       const KernelPolicy& policy) {
   check_homes(file, graph);
   PlanBuilder b(graph, file.placement, section.shape, registry, policy);
   for (const auto& line : section.steps) {
@@ -187,7 +204,8 @@ Plan plan_from_section(const PlanFile& file, const PlanFile::Section& section, c
         b.convert(graph.find(name), r.dtype(5), r.word(2, "a device"), kernel(6));
       } else {
         const auto index = b.next_node();
-        if (!index || graph.nodes()[*index].name != name) r.fail(index ? "run " + graph.nodes()[*index].name : "no further step", "run " + printable(name));
+        if (!index || graph.nodes()[*index].name != name)
+          r.fail(index ? "run " + graph.nodes()[*index].name : "no further step", "run " + printable(name));
         const Kernel& k = kernel(3);
         r.end(4);
         DType activation = DType::f32;  // the format this kernel reads: the one of the allowed that it accepts

@@ -34,10 +34,14 @@ struct TensorView {
   void* data = nullptr;
 
   template <class T>
-  T* as() const { return static_cast<T*>(data); }
+  T* as() const {
+    return static_cast<T*>(data);
+  }
   /// First byte of row r.
   template <class T>
-  T* row(int64_t r) const { return reinterpret_cast<T*>(static_cast<std::byte*>(data) + r * desc.row_bytes()); }
+  T* row(int64_t r) const {
+    return reinterpret_cast<T*>(static_cast<std::byte*>(data) + r * desc.row_bytes());
+  }
 };
 
 }  // namespace kerf

@@ -89,7 +89,8 @@ ThreadPool::ThreadPool(int threads) : threads_(threads), shared_(std::make_uniqu
   } catch (const std::system_error& e) {
     const size_t started = shared_->workers.size();
     shared_->end();
-    throw Error(ErrorKind::runtime, fmt::format("only {} of {} threads could be started: {}", started + 1, threads, e.what()), "-t", "use fewer threads");
+    throw Error(ErrorKind::runtime, fmt::format("only {} of {} threads could be started: {}", started + 1, threads, e.what()), "-t",
+                "use fewer threads");
   }
 }
 
@@ -113,7 +114,8 @@ void ThreadPool::run(int64_t n, void (*call)(void*, int64_t), void* body) {
   s.generation.fetch_add(1, std::memory_order_release);
   s.generation.notify_all();
   s.take_all();
-  for (int left = s.working.load(std::memory_order_acquire); left != 0; left = s.working.load(std::memory_order_acquire)) wait_for_change(s.working, left);
+  for (int left = s.working.load(std::memory_order_acquire); left != 0; left = s.working.load(std::memory_order_acquire))
+    wait_for_change(s.working, left);
   s.inside.store(false);
   if (s.error) std::rethrow_exception(s.error);
 }

@@ -27,7 +27,8 @@ class ThreadPool {
   template <class Body>
   void parallel_for(int64_t n, Body&& body) {
     using B = std::remove_reference_t<Body>;
-    run(n, [](void* b, int64_t i) { (*static_cast<B*>(b))(i); }, const_cast<void*>(static_cast<const void*>(&body)));
+    run(
+        n, [](void* b, int64_t i) { (*static_cast<B*>(b))(i); }, const_cast<void*>(static_cast<const void*>(&body)));
   }
 
  private:

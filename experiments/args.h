@@ -17,13 +17,13 @@ struct ModelArgs {
   int64_t batch = 2048, micro_batch = 512;
   std::string ctk{}, ctv{};
   std::string backend = "cpu";
-  std::vector<std::string> kernels{};      // OP=NAME
+  std::vector<std::string> kernels{};  // OP=NAME
   std::string isa{};
-  std::string activations = "q8";          // q8 | f32
+  std::string activations = "q8";  // q8 | f32
   std::vector<std::string> devices{};
   std::optional<int64_t> gpu_layers{};
   std::string tensor_split{};
-  std::vector<std::string> overrides{};    // -ot
+  std::vector<std::string> overrides{};  // -ot
   std::string rules{};
   std::string plan{};
   bool no_mmap = false, strict = false, check = false;
@@ -72,7 +72,7 @@ struct PlanArgs {
   std::string save{}, why{};
 };
 struct KernelArgs {
-  std::string action{};             // list explain test bench coverage
+  std::string action{};  // list explain test bench coverage
   std::vector<std::string> filter{};
   ModelArgs model{};
   uint64_t seed = 1;

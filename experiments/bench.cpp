@@ -25,9 +25,9 @@ struct Test {
 
 struct Row {
   Test test{};
-  std::string time{};               // start, ISO 8601, UTC
+  std::string time{};  // start, ISO 8601, UTC
   std::vector<int64_t> samples_ns{};
-  int64_t bytes = 0;                // moved by one repetition at least (core/cost.h)
+  int64_t bytes = 0;  // moved by one repetition at least (core/cost.h)
   std::string name() const {
     const std::string head = test.prompt > 0 ? fmt::format("pp{}", test.prompt) : fmt::format("tg{}", test.gen);
     return test.depth > 0 ? fmt::format("{} @ d{}", head, test.depth) : head;
@@ -97,12 +97,31 @@ nlohmann::json to_json(const Row& row, const BenchArgs& args, const Session& ses
     size += t.desc.bytes();
     parameters += t.desc.size();
   }
-  return {{"build_commit", KERF_VERSION}, {"backends", args.model.backend}, {"isa", name_of(session.policy().isa)}, {"model_filename", args.model.model},
-          {"model_type", session.model().hparams().architecture}, {"model_size", size}, {"model_n_params", parameters}, {"n_ubatch", session.micro_batch()},
-          {"n_threads", row.test.threads}, {"type_k", name_of(session.k_type())}, {"type_v", name_of(session.v_type())}, {"n_gpu_layers", args.model.gpu_layers.value_or(0)},
-          {"use_mmap", !args.model.no_mmap}, {"n_prompt", row.test.prompt}, {"n_gen", row.test.gen}, {"n_depth", row.test.depth}, {"test_time", row.time},
-          {"avg_ns", time.mean}, {"stddev_ns", time.stddev}, {"avg_ts", speed.mean}, {"stddev_ts", speed.stddev}, {"samples_ns", row.samples_ns}, {"samples_ts", speeds},
-          {"bytes", row.bytes}, {"gb_per_s", static_cast<double>(row.bytes) / time.mean}};
+  return {{"build_commit", KERF_VERSION},
+          {"backends", args.model.backend},
+          {"isa", name_of(session.policy().isa)},
+          {"model_filename", args.model.model},
+          {"model_type", session.model().hparams().architecture},
+          {"model_size", size},
+          {"model_n_params", parameters},
+          {"n_ubatch", session.micro_batch()},
+          {"n_threads", row.test.threads},
+          {"type_k", name_of(session.k_type())},
+          {"type_v", name_of(session.v_type())},
+          {"n_gpu_layers", args.model.gpu_layers.value_or(0)},
+          {"use_mmap", !args.model.no_mmap},
+          {"n_prompt", row.test.prompt},
+          {"n_gen", row.test.gen},
+          {"n_depth", row.test.depth},
+          {"test_time", row.time},
+          {"avg_ns", time.mean},
+          {"stddev_ns", time.stddev},
+          {"avg_ts", speed.mean},
+          {"stddev_ts", speed.stddev},
+          {"samples_ns", row.samples_ns},
+          {"samples_ts", speeds},
+          {"bytes", row.bytes},
+          {"gb_per_s", static_cast<double>(row.bytes) / time.mean}};
 }
 
 /// RFC 4180: in quotes, quotes doubled.
@@ -137,9 +156,11 @@ int bench_command(const BenchArgs& args, const Io& io) {
   if (tests.empty()) throw Error(ErrorKind::usage, "nothing is asked for: -p and -n are 0", "kerf bench");
   for (const auto& t : tests) longest = std::max(longest, t.depth + t.prompt + t.gen);
   if (args.model.context.value_or(0) != 0 && *args.model.context < longest)
-    throw Error(ErrorKind::memory, fmt::format("the longest test needs {} positions, -c gives {}", longest, *args.model.context), "-c", "leave it out");
+    throw Error(ErrorKind::memory, fmt::format("the longest test needs {} positions, -c gives {}", longest, *args.model.context), "-c",
+                "leave it out");
   const Registry registry = all_kernels();
-  if (io.json && !args.output.empty() && args.output != "json") throw Error(ErrorKind::usage, "--json asks for another form", "-o " + args.output, "leave one out");
+  if (io.json && !args.output.empty() && args.output != "json")
+    throw Error(ErrorKind::usage, "--json asks for another form", "-o " + args.output, "leave one out");
   const std::string output = io.json ? "json" : args.output.empty() ? "md" : args.output;
   nlohmann::json all = nlohmann::json::array();
   std::unique_ptr<LiveSession> live;
@@ -156,9 +177,14 @@ int bench_command(const BenchArgs& args, const Io& io) {
     const Row row = measure(session, test, args.repetitions);
     const auto j = to_json(row, args, session);
     if (output == "md") {
-      if (first) io.out(fmt::format("| {:<28} | {:>10} | {:>8} | {:<10} | {:>7} | {:>16} | {:>18} | {:>8} |\n| ---------------------------- | ---------: | -------: | ---------- | ------: | ---------------: | -----------------: | -------: |\n", "model", "size", "params", "backend", "threads", "test", "t/s", "GB/s"));
-      io.out(fmt::format("| {:<28} | {:>10} | {:>6.2f} M | {:<10} | {:>7} | {:>16} | {:>18} | {:>8.2f} |\n", session.model().hparams().architecture, human_bytes(j["model_size"]),
-                         static_cast<double>(j["model_n_params"]) * 1e-6, args.model.backend, test.threads, row.name(), fmt::format("{:.2f} ± {:.2f}", j["avg_ts"].get<double>(), j["stddev_ts"].get<double>()), j["gb_per_s"].get<double>()));
+      if (first)
+        io.out(
+            fmt::format("| {:<28} | {:>10} | {:>8} | {:<10} | {:>7} | {:>16} | {:>18} | {:>8} |\n| ---------------------------- | ---------: | "
+                        "-------: | ---------- | ------: | ---------------: | -----------------: | -------: |\n",
+                        "model", "size", "params", "backend", "threads", "test", "t/s", "GB/s"));
+      io.out(fmt::format("| {:<28} | {:>10} | {:>6.2f} M | {:<10} | {:>7} | {:>16} | {:>18} | {:>8.2f} |\n", session.model().hparams().architecture,
+                         human_bytes(j["model_size"]), static_cast<double>(j["model_n_params"]) * 1e-6, args.model.backend, test.threads, row.name(),
+                         fmt::format("{:.2f} ± {:.2f}", j["avg_ts"].get<double>(), j["stddev_ts"].get<double>()), j["gb_per_s"].get<double>()));
     } else if (output == "csv") {
       if (first) io.out(csv_line(j, true));
       io.out(csv_line(j, false));

@@ -84,12 +84,16 @@ std::string nearest_option(const CLI::App& app, const std::vector<std::string>& 
 
 void add_common(CLI::App* app, CommonArgs& args) {
   app->add_flag("--json", args.json, "print one JSON document instead of text");
-  app->add_flag_callback("-v,--verbose", [&args] { args.verbosity = std::min(args.verbosity + 1, 3); }, "say more on standard error (twice: everything)");
-  app->add_flag_callback("-q,--quiet", [&args] { args.verbosity = 0; }, "only errors on standard error");
+  app->add_flag_callback(
+      "-v,--verbose", [&args] { args.verbosity = std::min(args.verbosity + 1, 3); }, "say more on standard error (twice: everything)");
+  app->add_flag_callback(
+      "-q,--quiet", [&args] { args.verbosity = 0; }, "only errors on standard error");
 }
 
 void add_backend(CLI::App* app, ModelArgs& args) {
-  app->add_option("--backend", args.backend, "kernels to use: cpu, reference, or several in order of preference (reference,cpu)")->capture_default_str()->group("Kernels");
+  app->add_option("--backend", args.backend, "kernels to use: cpu, reference, or several in order of preference (reference,cpu)")
+      ->capture_default_str()
+      ->group("Kernels");
   app->add_option("--kernel", args.kernels, "OP=NAME or NODE=NAME: this kernel for this op or node (repeatable)")->group("Kernels");
   app->add_option("--isa", args.isa, "highest instruction set to use: base, avx2, avx512, vnni (default: what the machine has)")->group("Kernels");
   app->add_option("--activations", args.activations, "what matmuls of quantized weights multiply with: q8 (8-bit, fast) or f32 (exact)")
@@ -101,10 +105,15 @@ void add_backend(CLI::App* app, ModelArgs& args) {
 void add_model(CLI::App* app, ModelArgs& args) {
   app->add_option("-m,--model", args.model, "GGUF file (the first one of a split model)")->required();
   app->add_option("-t,--threads", args.threads, "threads (default: cores this process may use)")->check(CLI::Range(1, 1024));
-  app->add_option("-c,--ctx-size", args.context, "positions the KV cache holds; 0: as many as the model was trained for (default: that, at most 4096)")
+  app->add_option("-c,--ctx-size", args.context,
+                  "positions the KV cache holds; 0: as many as the model was trained for (default: that, at most 4096)")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 27));
-  app->add_option("-b,--batch-size", args.batch, "prompt tokens handed over at once; -ub is never more than this")->check(CLI::Range(int64_t{1}, int64_t{1} << 27))->capture_default_str();
-  app->add_option("--ub,--ubatch-size", args.micro_batch, "tokens computed at once (also -ub)")->check(CLI::Range(int64_t{1}, int64_t{65536}))->capture_default_str();
+  app->add_option("-b,--batch-size", args.batch, "prompt tokens handed over at once; -ub is never more than this")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 27))
+      ->capture_default_str();
+  app->add_option("--ub,--ubatch-size", args.micro_batch, "tokens computed at once (also -ub)")
+      ->check(CLI::Range(int64_t{1}, int64_t{65536}))
+      ->capture_default_str();
   app->add_option("--ctk,--cache-type-k", args.ctk, "type of cached keys: f32, f16, bf16 (also -ctk; default f16, reference backend f32)");
   app->add_option("--ctv,--cache-type-v", args.ctv, "type of cached values (also -ctv)");
   add_backend(app, args);
@@ -124,11 +133,23 @@ void add_model(CLI::App* app, ModelArgs& args) {
 
 void add_sampler(CLI::App* app, SamplerOptions& s) {
   const char* group = "Sampling";
-  app->add_option("--temp", s.temp, "temperature; 0: always the most probable token")->check(CLI::Range(0.0, 100.0))->capture_default_str()->group(group);
+  app->add_option("--temp", s.temp, "temperature; 0: always the most probable token")
+      ->check(CLI::Range(0.0, 100.0))
+      ->capture_default_str()
+      ->group(group);
   app->add_option("--top-k", s.top_k, "keep the K most probable tokens; 0: all")->check(CLI::Range(0, 1 << 30))->capture_default_str()->group(group);
-  app->add_option("--top-p", s.top_p, "keep the smallest set with this probability")->check(CLI::Range(0.0, 1.0))->capture_default_str()->group(group);
-  app->add_option("--min-p", s.min_p, "drop tokens below this share of the most probable one")->check(CLI::Range(0.0, 1.0))->capture_default_str()->group(group);
-  app->add_option("--repeat-penalty", s.repeat_penalty, "weaken tokens of the recent past; 1: off")->check(CLI::Range(0.01, 100.0))->capture_default_str()->group(group);
+  app->add_option("--top-p", s.top_p, "keep the smallest set with this probability")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--min-p", s.min_p, "drop tokens below this share of the most probable one")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str()
+      ->group(group);
+  app->add_option("--repeat-penalty", s.repeat_penalty, "weaken tokens of the recent past; 1: off")
+      ->check(CLI::Range(0.01, 100.0))
+      ->capture_default_str()
+      ->group(group);
   app->add_option("--repeat-last-n", s.repeat_last_n, "how much past that is")->check(CLI::Range(0, 1 << 20))->capture_default_str()->group(group);
   app->add_option("-s,--seed", s.seed, "seed of the random choices")->check(kUnsigned64)->capture_default_str()->group(group);
 }
@@ -151,14 +172,17 @@ Command parse_command_line(const std::vector<std::string>& words) {
 
   CLI::App app("kerf: a research inference kernel suite. It runs GGUF models and shows every byte it moves.\n", "kerf");
   app.require_subcommand(1);
-  app.footer("Exit codes: 0 done, 1 failed at run time, 2 wrong usage, 3 bad or unsupported file, 4 does not fit, 5 a check failed, 130 interrupted.\n"
-             "kerf COMMAND -h shows the options of a command.");
+  app.footer(
+      "Exit codes: 0 done, 1 failed at run time, 2 wrong usage, 3 bad or unsupported file, 4 does not fit, 5 a check failed, 130 interrupted.\n"
+      "kerf COMMAND -h shows the options of a command.");
 
   auto* c = app.add_subcommand("run", "generate text");
   add_model(c, run.model);
   c->add_option("-p,--prompt", run.prompt, "the prompt; - reads standard input");
   c->add_option("-f,--file", run.file, "file with the prompt");
-  c->add_option("-n,--n-predict", run.n_predict, "tokens to generate; -1: until the model ends")->check(CLI::Range(int64_t{-1}, int64_t{1} << 40))->capture_default_str();
+  c->add_option("-n,--n-predict", run.n_predict, "tokens to generate; -1: until the model ends")
+      ->check(CLI::Range(int64_t{-1}, int64_t{1} << 40))
+      ->capture_default_str();
   c->add_option("--system", run.system, "system message");
   c->add_flag("--raw", run.raw, "no chat template: continue the prompt as it is");
   c->add_flag("-i,--interactive", run.interactive, "chat at the terminal");
@@ -209,11 +233,21 @@ Command parse_command_line(const std::vector<std::string>& words) {
   add_model(c, bench.model);
   c->remove_option(c->get_option("--threads"));
   c->add_option("-t,--threads", bench.threads, "threads, a list")->delimiter(',')->check(CLI::Range(1, 1024));
-  c->add_option("-p,--n-prompt", bench.n_prompt, "prompt lengths, a list; 0: none")->delimiter(',')->check(CLI::Range(int64_t{0}, int64_t{1} << 27))->capture_default_str();
-  c->add_option("-n,--n-gen", bench.n_gen, "tokens to generate, a list; 0: none")->delimiter(',')->check(CLI::Range(int64_t{0}, int64_t{1} << 27))->capture_default_str();
-  c->add_option("-d,--n-depth", bench.n_depth, "positions already in the cache, a list")->delimiter(',')->check(CLI::Range(int64_t{0}, int64_t{1} << 27))->capture_default_str();
+  c->add_option("-p,--n-prompt", bench.n_prompt, "prompt lengths, a list; 0: none")
+      ->delimiter(',')
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 27))
+      ->capture_default_str();
+  c->add_option("-n,--n-gen", bench.n_gen, "tokens to generate, a list; 0: none")
+      ->delimiter(',')
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 27))
+      ->capture_default_str();
+  c->add_option("-d,--n-depth", bench.n_depth, "positions already in the cache, a list")
+      ->delimiter(',')
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 27))
+      ->capture_default_str();
   c->add_option("-r,--repetitions", bench.repetitions, "repetitions of each test")->check(CLI::Range(1, 10000))->capture_default_str();
-  c->add_option("-o,--output", bench.output, "md, json, jsonl or csv (default: md, with --json json)")->check(CLI::IsMember({"md", "json", "jsonl", "csv"}));
+  c->add_option("-o,--output", bench.output, "md, json, jsonl or csv (default: md, with --json json)")
+      ->check(CLI::IsMember({"md", "json", "jsonl", "csv"}));
   add_common(c, common);
   c->footer(example("kerf bench -m model.gguf -p 512 -n 128 -r 3"));
   c->callback([&] { result.run = [bench](const Io& io) { return bench_command(bench, io); }; });
@@ -229,7 +263,8 @@ Command parse_command_line(const std::vector<std::string>& words) {
 
   c = app.add_subcommand("plan", "what lies where, what runs where, which bytes move");
   add_model(c, plan.model);
-  c->add_option("--tokens", plan.tokens, "the plan for a micro-batch of N tokens (default: -ub and 1)")->check(CLI::Range(int64_t{1}, int64_t{65536}));
+  c->add_option("--tokens", plan.tokens, "the plan for a micro-batch of N tokens (default: -ub and 1)")
+      ->check(CLI::Range(int64_t{1}, int64_t{65536}));
   c->add_option("--save", plan.save, "write the plan to a file that --plan reads");
   c->add_option("--why", plan.why, "where one weight or KV tensor lives, and because of which rule");
   add_common(c, common);

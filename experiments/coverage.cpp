@@ -15,7 +15,9 @@ namespace {
 std::string varying_type(const Problem& p) {
   const size_t which = std::holds_alternative<MatMul>(p.op) || std::holds_alternative<Attention>(p.op) ? 1 : 0;
   if (std::holds_alternative<Convert>(p.op)) return fmt::format("{} -> {}", name_of(p.in[0].dtype), name_of(p.out[0].dtype));
-  if (std::holds_alternative<MatMul>(p.op) || std::holds_alternative<Attention>(p.op) || std::holds_alternative<Rows>(p.op) || std::holds_alternative<KvWrite>(p.op)) return std::string(name_of(p.in[which].dtype));
+  if (std::holds_alternative<MatMul>(p.op) || std::holds_alternative<Attention>(p.op) || std::holds_alternative<Rows>(p.op) ||
+      std::holds_alternative<KvWrite>(p.op))
+    return std::string(name_of(p.in[which].dtype));
   return "";
 }
 
@@ -58,8 +60,11 @@ std::vector<CoverageRow> kernel_coverage(const Registry& registry) {
 }
 
 std::string coverage_text(const std::vector<CoverageRow>& rows) {
-  std::string text = "# Coverage\n\nWritten by `kerf kernels coverage`: the best kernel of each backend with every instruction set allowed.\n\n| op | type | backend | kernel |\n| --- | --- | --- | --- |\n";
-  for (const auto& r : rows) text += fmt::format("| {} | {} | {} | {} |\n", r.op, r.type, r.backend, r.kernel.empty() ? "none: " + r.why_not : "`" + r.kernel + "`");
+  std::string text =
+      "# Coverage\n\nWritten by `kerf kernels coverage`: the best kernel of each backend with every instruction set allowed.\n\n| op | type | "
+      "backend | kernel |\n| --- | --- | --- | --- |\n";
+  for (const auto& r : rows)
+    text += fmt::format("| {} | {} | {} | {} |\n", r.op, r.type, r.backend, r.kernel.empty() ? "none: " + r.why_not : "`" + r.kernel + "`");
   return text;
 }
 

@@ -40,14 +40,19 @@ std::vector<int32_t> read_ids(const std::string& path, int64_t below) {
       return open = true;
     }
     bool end_array() override { return true; }
-    bool parse_error(size_t at, const std::string&, const nlohmann::detail::exception&) override { return refuse(fmt::format("no JSON at byte {}", at)); }
+    bool parse_error(size_t at, const std::string&, const nlohmann::detail::exception&) override {
+      return refuse(fmt::format("no JSON at byte {}", at));
+    }
   } reader;
   reader.below = below;
   const std::string text = read_file(path);
   const bool ok = nlohmann::json::sax_parse(text, &reader);
   if (ok && !reader.open) reader.found = "no array";
   if (!ok || !reader.open)
-    throw FileError({.path = path, .field = fmt::format("token ids[{}]", reader.ids.size()), .expected = fmt::format("a JSON array of integers 0..{}", below - 1), .found = reader.found});
+    throw FileError({.path = path,
+                     .field = fmt::format("token ids[{}]", reader.ids.size()),
+                     .expected = fmt::format("a JSON array of integers 0..{}", below - 1),
+                     .found = reader.found});
   return std::move(reader.ids);
 }
 

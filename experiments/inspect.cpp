@@ -17,9 +17,12 @@ namespace {
 nlohmann::json to_json(const gguf::Entry& entry) {
   const auto plain = [](const auto& value) -> nlohmann::json {
     using T = std::decay_t<decltype(value)>;
-    if constexpr (std::is_same_v<T, std::string_view>) return valid_utf8(value);
-    else if constexpr (std::is_same_v<T, double>) return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(fmt::format("{}", value));
-    else return value;
+    if constexpr (std::is_same_v<T, std::string_view>)
+      return valid_utf8(value);
+    else if constexpr (std::is_same_v<T, double>)
+      return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(fmt::format("{}", value));
+    else
+      return value;
   };
   if (const auto* scalar = std::get_if<gguf::Scalar>(&entry.value)) return std::visit(plain, *scalar);
   return std::visit(
@@ -38,7 +41,8 @@ std::string short_text(const gguf::Entry& entry) {
   const auto j = to_json(entry);
   if (!j.is_array()) return j.is_string() ? printable(j.get_ref<const std::string&>(), 70) : j.dump();
   std::string text = fmt::format("{}[{}]", name_of(entry.element), j.size());
-  for (size_t i = 0; i < std::min<size_t>(j.size(), 4); ++i) text += " " + printable(j[i].dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), 20);
+  for (size_t i = 0; i < std::min<size_t>(j.size(), 4); ++i)
+    text += " " + printable(j[i].dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), 20);
   return j.size() > 4 ? text + " ..." : text;
 }
 
@@ -49,13 +53,15 @@ struct TypeTotal {
 }  // namespace
 
 int inspect_command(const InspectArgs& args, const Io& io) {
-  if (!args.key.empty() && (args.tensors || args.check)) throw Error(ErrorKind::usage, "--metadata prints one value", "--tensors, --check", "leave them out");
+  if (!args.key.empty() && (args.tensors || args.check))
+    throw Error(ErrorKind::usage, "--metadata prints one value", "--tensors, --check", "leave them out");
   const gguf::File file = gguf::File::open(args.model, {.strict = args.strict});
   for (const auto& w : file.warnings()) io.log->warn("warning: {}", w);
   if (!args.key.empty()) {
     const auto* entry = file.find(args.key);
     if (!entry) throw FileError({.path = file.path(), .field = args.key, .found = "no such key"});
-    if (io.json) io.out_json(nlohmann::json{{"schema", 1}, {"key", args.key}, {"type", gguf::name_of(entry->type)}, {"value", to_json(*entry)}});
+    if (io.json)
+      io.out_json(nlohmann::json{{"schema", 1}, {"key", args.key}, {"type", gguf::name_of(entry->type)}, {"value", to_json(*entry)}});
     else {
       const auto value = to_json(*entry);
       io.out((value.is_string() ? value.get<std::string>() : value.dump()) + "\n");
@@ -76,11 +82,20 @@ int inspect_command(const InspectArgs& args, const Io& io) {
     }
   const double bpw = all.values > 0 ? 8.0 * static_cast<double>(all.bytes) / static_cast<double>(all.values) : 0;
   if (io.json) {
-    nlohmann::json result{{"schema", 1}, {"path", file.path()}, {"version", file.version()}, {"splits", file.splits()}, {"alignment", file.alignment()}, {"bytes", file.bytes()}};
+    nlohmann::json result{
+        {"schema", 1},          {"path", file.path()}, {"version", file.version()}, {"splits", file.splits()}, {"alignment", file.alignment()},
+        {"bytes", file.bytes()}};
     result["metadata"] = nlohmann::json::object();
-    for (const auto& entry : file.metadata()) result["metadata"][valid_utf8(entry.key)] = {{"type", gguf::name_of(entry.type)}, {"value", to_json(entry)}};
+    for (const auto& entry : file.metadata())
+      result["metadata"][valid_utf8(entry.key)] = {{"type", gguf::name_of(entry.type)}, {"value", to_json(entry)}};
     result["tensors"] = nlohmann::json::array();
-    for (const auto& t : file.tensors()) result["tensors"].push_back({{"name", valid_utf8(t.name)}, {"dtype", name_of(t.desc.dtype)}, {"shape", t.desc.shape}, {"bytes", t.desc.bytes()}, {"split", t.split}, {"offset", t.offset}});
+    for (const auto& t : file.tensors())
+      result["tensors"].push_back({{"name", valid_utf8(t.name)},
+                                   {"dtype", name_of(t.desc.dtype)},
+                                   {"shape", t.desc.shape},
+                                   {"bytes", t.desc.bytes()},
+                                   {"split", t.split},
+                                   {"offset", t.offset}});
     for (const auto& [name, total] : types) result["types"][name] = {{"tensors", total.tensors}, {"values", total.values}, {"bytes", total.bytes}};
     result["parameters"] = all.values;
     result["bits_per_weight"] = bpw;
@@ -88,14 +103,16 @@ int inspect_command(const InspectArgs& args, const Io& io) {
     if (args.check) result["not_finite"] = problems;
     io.out_json(result);
   } else {
-    std::string text = fmt::format("{}\nGGUF version {}, {} {}, {} tensors, {} parameters, {} ({:.3f} bits per weight)\n\n", printable(file.path()), file.version(), file.splits(),
-                                   file.splits() == 1 ? "file" : "files", all.tensors, all.values, human_bytes(static_cast<int64_t>(file.bytes())), bpw);
+    std::string text = fmt::format("{}\nGGUF version {}, {} {}, {} tensors, {} parameters, {} ({:.3f} bits per weight)\n\n", printable(file.path()),
+                                   file.version(), file.splits(), file.splits() == 1 ? "file" : "files", all.tensors, all.values,
+                                   human_bytes(static_cast<int64_t>(file.bytes())), bpw);
     for (const auto& entry : file.metadata()) text += fmt::format("{:<48} {:<8} {}\n", entry.key, gguf::name_of(entry.type), short_text(entry));
     text += fmt::format("\n{:<10} {:>8} {:>14} {:>14}\n", "type", "tensors", "values", "bytes");
     for (const auto& [name, total] : types) text += fmt::format("{:<10} {:>8} {:>14} {:>14}\n", name, total.tensors, total.values, total.bytes);
     if (args.tensors) {
       text += fmt::format("\n{:<40} {:<28} {:>12} {:>14}\n", "tensor", "type and shape", "bytes", "offset");
-      for (const auto& t : file.tensors()) text += fmt::format("{:<40} {:<28} {:>12} {:>14}\n", printable(t.name), to_text(t.desc), t.desc.bytes(), t.offset);
+      for (const auto& t : file.tensors())
+        text += fmt::format("{:<40} {:<28} {:>12} {:>14}\n", printable(t.name), to_text(t.desc), t.desc.bytes(), t.offset);
     }
     for (const auto& p : problems) text += "not finite: " + p + "\n";
     io.out(text);

@@ -9,9 +9,9 @@
 
 #include "attention/reference.h"
 #include "attention/spec.h"
+#include "backends/backends.h"
 #include "core/cost.h"
 #include "core/error.h"
-#include "backends/backends.h"
 #include "quant/formats.h"
 
 namespace kerf {

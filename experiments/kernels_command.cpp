@@ -19,7 +19,8 @@ bool matches(std::string_view name, const std::vector<std::string>& filter) {
 }
 
 [[noreturn]] void no_match(const KernelArgs& args) {
-  throw Error(ErrorKind::usage, "no name has this in it", printable(fmt::format("{}", fmt::join(args.filter, " "))), "kerf kernels list shows all kernels, kerf kernels explain the nodes of a model");
+  throw Error(ErrorKind::usage, "no name has this in it", printable(fmt::format("{}", fmt::join(args.filter, " "))),
+              "kerf kernels list shows all kernels, kerf kernels explain the nodes of a model");
 }
 
 Isa allowed_isa(const KernelArgs& args) { return kernel_policy(args.model).isa; }
@@ -30,11 +31,20 @@ int list(const KernelArgs& args, const Registry& registry, const Io& io) {
   for (const auto& k : registry.all()) {
     if (!matches(k.name(), args.filter)) continue;
     text += fmt::format("{:<44} {:<7} {:>4}  {}\n", k.name(), name_of(k.isa), k.preference, k.note);
-    rows.push_back({{"name", k.name()}, {"op", k.op}, {"backend", k.backend}, {"variant", k.variant}, {"improves", k.improves}, {"isa", name_of(k.isa)}, {"preference", k.preference}, {"note", k.note}});
+    rows.push_back({{"name", k.name()},
+                    {"op", k.op},
+                    {"backend", k.backend},
+                    {"variant", k.variant},
+                    {"improves", k.improves},
+                    {"isa", name_of(k.isa)},
+                    {"preference", k.preference},
+                    {"note", k.note}});
   }
   if (rows.empty()) no_match(args);
-  if (io.json) io.out_json({{"schema", 1}, {"kernels", rows}});
-  else io.out(text);
+  if (io.json)
+    io.out_json({{"schema", 1}, {"kernels", rows}});
+  else
+    io.out(text);
   return 0;
 }
 
@@ -60,8 +70,10 @@ int explain_choice(const KernelArgs& args, const Registry& registry, const Io& i
     shapes.push_back({{"tokens", tokens}, {"nodes", std::move(nodes)}});
     if (session.micro_batch() == 1) break;
   }
-  if (io.json) io.out_json({{"schema", 1}, {"shapes", shapes}});
-  else io.out(text);
+  if (io.json)
+    io.out_json({{"schema", 1}, {"shapes", shapes}});
+  else
+    io.out(text);
   return 0;
 }
 
@@ -80,14 +92,18 @@ int test(const KernelArgs& args, const Registry& registry, const Io& io) {
   nlohmann::json rows = nlohmann::json::array();
   for (const auto& r : reports) {
     failed += r.failed > 0 || (r.cases == 0 && r.skipped.empty() && args.only_case < 0) ? 1 : 0;
-    text += r.skipped.empty() ? fmt::format("{:<44} {:>6} {:>6} {:>9.3f} {:>9.2f}\n", r.kernel, r.cases, r.failed, r.worst, r.worst_ulp) : fmt::format("{:<44} skipped: {}\n", r.kernel, r.skipped);
-    nlohmann::json j{{"kernel", r.kernel}, {"cases", r.cases}, {"failed", r.failed}, {"worst_of_limit", r.worst}, {"worst_ulp", r.worst_ulp}, {"cosine", r.cosine}};
+    text += r.skipped.empty() ? fmt::format("{:<44} {:>6} {:>6} {:>9.3f} {:>9.2f}\n", r.kernel, r.cases, r.failed, r.worst, r.worst_ulp)
+                              : fmt::format("{:<44} skipped: {}\n", r.kernel, r.skipped);
+    nlohmann::json j{{"kernel", r.kernel},        {"cases", r.cases},         {"failed", r.failed},
+                     {"worst_of_limit", r.worst}, {"worst_ulp", r.worst_ulp}, {"cosine", r.cosine}};
     if (!r.skipped.empty()) j["skipped"] = r.skipped;
     for (const auto& f : r.failures) j["failures"].push_back({{"problem", f.problem}, {"failure", f.failure}, {"seed", f.seed}});
     rows.push_back(std::move(j));
   }
-  if (io.json) io.out_json({{"schema", 1}, {"seed", args.seed}, {"kernels", rows}, {"failed", failed}});
-  else io.out(text + fmt::format("{} kernels, {} failed\n", reports.size(), failed));
+  if (io.json)
+    io.out_json({{"schema", 1}, {"seed", args.seed}, {"kernels", rows}, {"failed", failed}});
+  else
+    io.out(text + fmt::format("{} kernels, {} failed\n", reports.size(), failed));
   return failed ? static_cast<int>(ErrorKind::check) : 0;
 }
 
@@ -105,7 +121,8 @@ std::vector<Problem> bench_problems(const Kernel& k) {
         for (const DType a : {DType::f32, DType::q8_g16}) all.push_back(problem(MatMul{}, {matrix(a, T, kWidth), matrix(t, kRows, kWidth)}));
       const TensorDesc cache{t, {1, kKvHeads, kContext, kHead}};
       if (k.op == KvWrite::name) all.push_back(problem(KvWrite{}, {cache, matrix(DType::f32, T, kKvHeads * kHead), positions}));
-      if (k.op == Attention::name) all.push_back(problem(Attention{.n_head = kHeads, .scale = 0.088f}, {matrix(DType::f32, T, kHeads * kHead), cache, cache, positions}));
+      if (k.op == Attention::name)
+        all.push_back(problem(Attention{.n_head = kHeads, .scale = 0.088f}, {matrix(DType::f32, T, kHeads * kHead), cache, cache, positions}));
     }
     if (k.op == Add::name) all.push_back(problem(Add{}, {x, x}));
     if (k.op == RmsNorm::name) all.push_back(problem(RmsNorm{}, {x, vector_of(DType::f32, kWidth)}));
@@ -122,15 +139,24 @@ int bench(const KernelArgs& args, const Registry& registry, const Io& io) {
   const Isa isa = allowed_isa(args);
   if (std::none_of(registry.all().begin(), registry.all().end(), [&](const Kernel& k) { return matches(k.name(), args.filter); })) no_match(args);
   nlohmann::json rows = nlohmann::json::array();
-  if (!io.json) io.out(fmt::format("{} threads; attention with 2048 positions in the cache\n{:<44} {:<56} {:>10} {:>9} {:>10}\n", pool.size(), "kernel", "problem", "us", "GB/s", "GFLOP/s"));
+  if (!io.json)
+    io.out(fmt::format("{} threads; attention with 2048 positions in the cache\n{:<44} {:<56} {:>10} {:>9} {:>10}\n", pool.size(), "kernel",
+                       "problem", "us", "GB/s", "GFLOP/s"));
   for (const auto& k : registry.all()) {
     if (!matches(k.name(), args.filter) || k.isa > isa) continue;
     for (const auto& p : bench_problems(k)) {
       if (!k.accepts(p)) continue;
       const auto t = time_kernel(k, p, k.op == Attention::name ? 2048 : 0, pool, args.seconds);
       const std::string what = to_text(p);
-      if (!io.json) io.out(fmt::format("{:<44} {:<56} {:>10.1f} {:>9.2f} {:>10.2f}\n", k.name(), what.substr(what.find(": ") + 2), t.seconds * 1e6, t.gbytes, t.gflops));
-      rows.push_back({{"kernel", k.name()}, {"problem", what}, {"seconds", t.seconds}, {"gb_per_s", t.gbytes}, {"gflop_per_s", t.gflops}, {"threads", pool.size()}});
+      if (!io.json)
+        io.out(fmt::format("{:<44} {:<56} {:>10.1f} {:>9.2f} {:>10.2f}\n", k.name(), what.substr(what.find(": ") + 2), t.seconds * 1e6, t.gbytes,
+                           t.gflops));
+      rows.push_back({{"kernel", k.name()},
+                      {"problem", what},
+                      {"seconds", t.seconds},
+                      {"gb_per_s", t.gbytes},
+                      {"gflop_per_s", t.gflops},
+                      {"threads", pool.size()}});
       stop_if_interrupted();
     }
   }

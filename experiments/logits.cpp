@@ -16,7 +16,9 @@ namespace {
 void check_finite(std::span<const float> logits, int64_t V, int64_t first_position) {
   for (size_t i = 0; i < logits.size(); ++i)
     if (!std::isfinite(logits[i]))
-      throw Error(ErrorKind::check, fmt::format("a logit is {}", logits[i]), fmt::format("position {}, token {}", first_position + static_cast<int64_t>(i) / V, static_cast<int64_t>(i) % V), "--check scans the weights");
+      throw Error(ErrorKind::check, fmt::format("a logit is {}", logits[i]),
+                  fmt::format("position {}, token {}", first_position + static_cast<int64_t>(i) / V, static_cast<int64_t>(i) % V),
+                  "--check scans the weights");
 }
 
 int32_t most_probable(std::span<const float> logits) { return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()); }
@@ -24,7 +26,8 @@ int32_t most_probable(std::span<const float> logits) { return static_cast<int32_
 }  // namespace
 
 int logits_command(const LogitsArgs& args, const Io& io) {
-  if (!args.out_ids.empty() && args.greedy == 0) throw Error(ErrorKind::usage, "it takes the continuation of --greedy, which is not given", "--out-ids");
+  if (!args.out_ids.empty() && args.greedy == 0)
+    throw Error(ErrorKind::usage, "it takes the continuation of --greedy, which is not given", "--out-ids");
   const std::vector<int32_t> ids = read_ids(args.tokens, int64_t{INT32_MAX} + 1);
   if (ids.empty()) throw FileError({.path = args.tokens, .field = "token ids", .expected = "at least one", .found = "an empty array"});
   const auto n = static_cast<int64_t>(ids.size());
@@ -36,8 +39,8 @@ int logits_command(const LogitsArgs& args, const Io& io) {
   LiveSession live(std::move(options), registry, io);
   Session& session = *live;
   if (n + std::max<int64_t>(0, args.greedy - 1) > session.context())
-    throw Error(ErrorKind::memory, fmt::format("{} tokens and {} to continue do not fit into the context of {}", n, args.greedy, session.context()), "context",
-                fmt::format("use -c {} or more", n + args.greedy));
+    throw Error(ErrorKind::memory, fmt::format("{} tokens and {} to continue do not fit into the context of {}", n, args.greedy, session.context()),
+                "context", fmt::format("use -c {} or more", n + args.greedy));
 
   const auto V = session.n_vocab();
   std::vector<float> logits(static_cast<size_t>(wanted * V));

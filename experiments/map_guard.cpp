@@ -74,8 +74,12 @@ void MapGuard::check() const {
   for (size_t i = 0; i < watched.count; ++i) {
     const Range& r = watched.ranges[i];
     if (lost >= r.begin && lost < r.end)
-      throw FileError({.path = watched.paths[i], .offset = lost - r.begin, .field = "mapped data", .expected = "the bytes that were there when the file was opened",
-                       .found = "none: the file was truncated while in use", .hint = "restore the file and start again, or use --no-mmap"});
+      throw FileError({.path = watched.paths[i],
+                       .offset = lost - r.begin,
+                       .field = "mapped data",
+                       .expected = "the bytes that were there when the file was opened",
+                       .found = "none: the file was truncated while in use",
+                       .hint = "restore the file and start again, or use --no-mmap"});
   }
 }
 

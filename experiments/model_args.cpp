@@ -42,10 +42,12 @@ Registry all_kernels() {
 KernelPolicy kernel_policy(const ModelArgs& args) {
   KernelPolicy policy{.backends = split(args.backend, ','), .isa = detect_isa()};
   for (const auto& b : policy.backends)
-    if (b != "cpu" && b != "reference") throw Error(ErrorKind::usage, fmt::format("no backend is called \"{}\"", printable(b)), "--backend", "this build has cpu and reference");
+    if (b != "cpu" && b != "reference")
+      throw Error(ErrorKind::usage, fmt::format("no backend is called \"{}\"", printable(b)), "--backend", "this build has cpu and reference");
   if (!args.isa.empty()) {
     const auto isa = isa_named(args.isa);
-    if (!isa) throw Error(ErrorKind::usage, fmt::format("no instruction set is called \"{}\"", printable(args.isa)), "--isa", "base, avx2, avx512 or vnni");
+    if (!isa)
+      throw Error(ErrorKind::usage, fmt::format("no instruction set is called \"{}\"", printable(args.isa)), "--isa", "base, avx2, avx512 or vnni");
     if (*isa > policy.isa) throw Error(ErrorKind::usage, fmt::format("this machine has {}, not {}", name_of(policy.isa), args.isa), "--isa");
     policy.isa = *isa;
   }
@@ -71,12 +73,14 @@ SessionOptions session_options(const ModelArgs& args) {
   o.threads = args.threads;
   o.devices = args.devices;
   o.gpu_layers = args.gpu_layers;
-  if (!args.tensor_split.empty() && !args.gpu_layers) throw Error(ErrorKind::usage, "it shares out the layers of -ngl, which is not given", "--tensor-split");
+  if (!args.tensor_split.empty() && !args.gpu_layers)
+    throw Error(ErrorKind::usage, "it shares out the layers of -ngl, which is not given", "--tensor-split");
   if (!args.tensor_split.empty())
     for (const auto& part : split(args.tensor_split, ',')) {
       double share = 0;
       const auto [end, failed] = std::from_chars(part.data(), part.data() + part.size(), share);
-      if (failed != std::errc{} || end != part.data() + part.size() || !std::isfinite(share)) throw Error(ErrorKind::usage, fmt::format("not a number: \"{}\"", printable(part)), "--tensor-split");
+      if (failed != std::errc{} || end != part.data() + part.size() || !std::isfinite(share))
+        throw Error(ErrorKind::usage, fmt::format("not a number: \"{}\"", printable(part)), "--tensor-split");
       o.tensor_split.push_back(share);
     }
   for (const auto& text : args.overrides)
@@ -95,8 +99,9 @@ void announce(Session& session, const Io& io) {
   const Plan& plan = *session.planned(1, 1).plan;
   std::string line;
   for (const auto& [id, m] : plan.memory)
-    line += fmt::format("{}{}: {} weights, {} KV {}/{}, {} compute", line.empty() ? "" : "; ", id, human_bytes(m.weights), human_bytes(m.state), name_of(session.k_type()),
-                        name_of(session.v_type()), human_bytes(session.taken(id) > 0 ? session.reserved_arena(id) : m.arena));
+    line +=
+        fmt::format("{}{}: {} weights, {} KV {}/{}, {} compute", line.empty() ? "" : "; ", id, human_bytes(m.weights), human_bytes(m.state),
+                    name_of(session.k_type()), name_of(session.v_type()), human_bytes(session.taken(id) > 0 ? session.reserved_arena(id) : m.arena));
   io.log->info("{}; {} threads, context {}", line, session.threads(), session.context());
 }
 

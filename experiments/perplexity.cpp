@@ -41,7 +41,9 @@ int perplexity_command(const PerplexityArgs& args, const Io& io) {
   for (const auto& w : tokenizer.vocab().warnings) io.log->warn("warning: {}", w);
   const auto ids = tokenizer.encode(text, {.add_special = true, .parse_special = false});
   int64_t n_chunk = static_cast<int64_t>(ids.size()) / n_ctx;
-  if (n_chunk == 0) throw Error(ErrorKind::usage, fmt::format("the text has {} tokens, one chunk needs {}", ids.size(), n_ctx), args.file, "use a longer text or a smaller -c");
+  if (n_chunk == 0)
+    throw Error(ErrorKind::usage, fmt::format("the text has {} tokens, one chunk needs {}", ids.size(), n_ctx), args.file,
+                "use a longer text or a smaller -c");
   if (args.max_chunks > 0) n_chunk = std::min(n_chunk, args.max_chunks);
 
   // Position i predicts token i+1: rows n_ctx/2 .. n_ctx-2 are scored.
@@ -59,7 +61,8 @@ int perplexity_command(const PerplexityArgs& args, const Io& io) {
       const auto V = static_cast<size_t>(session.n_vocab());
       session.pool().parallel_for(static_cast<int64_t>(rows.size() / V), [&](int64_t r) {
         const int64_t i = row0 + r;
-        if (i + 1 < outputs) losses[static_cast<size_t>(i)] = nll(rows.subspan(static_cast<size_t>(r) * V, V), targets[static_cast<size_t>(first + i + 1)]);
+        if (i + 1 < outputs)
+          losses[static_cast<size_t>(i)] = nll(rows.subspan(static_cast<size_t>(r) * V, V), targets[static_cast<size_t>(first + i + 1)]);
       });
     });
     for (const double l : losses) {
@@ -75,8 +78,18 @@ int perplexity_command(const PerplexityArgs& args, const Io& io) {
   const double variance = std::max(0.0, squares / static_cast<double>(count) - mean * mean);
   const double error = ppl * std::sqrt(variance / static_cast<double>(count - 1));  // delta method on exp(mean)
   if (!std::isfinite(ppl)) throw Error(ErrorKind::check, fmt::format("the perplexity is {}: some logits are not finite", ppl), args.model.model);
-  if (io.json) io.out_json(nlohmann::json{{"schema", 1}, {"command", io.command}, {"model", args.model.model}, {"perplexity", ppl}, {"standard_error", error}, {"mean_nll", mean}, {"tokens_scored", count}, {"chunks", n_chunk}, {"n_ctx", n_ctx}});
-  else io.out(fmt::format("PPL = {:.4f} +/- {:.5f}  ({} tokens scored in {} chunks of {})\n", ppl, error, count, n_chunk, n_ctx));
+  if (io.json)
+    io.out_json(nlohmann::json{{"schema", 1},
+                               {"command", io.command},
+                               {"model", args.model.model},
+                               {"perplexity", ppl},
+                               {"standard_error", error},
+                               {"mean_nll", mean},
+                               {"tokens_scored", count},
+                               {"chunks", n_chunk},
+                               {"n_ctx", n_ctx}});
+  else
+    io.out(fmt::format("PPL = {:.4f} +/- {:.5f}  ({} tokens scored in {} chunks of {})\n", ppl, error, count, n_chunk, n_ctx));
   return 0;
 }
 

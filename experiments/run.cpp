@@ -48,7 +48,8 @@ std::string now() {
 
 class Generator {
  public:
-  Generator(const RunArgs& args, Session& session, const Tokenizer& tokenizer, const Io& io) : args_(args), session_(session), tokenizer_(tokenizer), io_(io) {}
+  Generator(const RunArgs& args, Session& session, const Tokenizer& tokenizer, const Io& io)
+      : args_(args), session_(session), tokenizer_(tokenizer), io_(io) {}
 
   std::vector<int32_t> tokens_of_chat(const nlohmann::ordered_json& messages) const {
     const Vocab& vocab = tokenizer_.vocab();
@@ -72,7 +73,8 @@ class Generator {
     size_t common = 0;
     while (common < cached_.size() && common + 1 < prompt.size() && cached_[common] == prompt[common]) ++common;
     if (static_cast<int64_t>(prompt.size()) > session_.context())
-      throw Error(ErrorKind::memory, fmt::format("the prompt has {} tokens, the context {}", prompt.size(), session_.context()), "-c", fmt::format("use -c {} or more", prompt.size() + 1));
+      throw Error(ErrorKind::memory, fmt::format("the prompt has {} tokens, the context {}", prompt.size(), session_.context()), "-c",
+                  fmt::format("use -c {} or more", prompt.size() + 1));
     session_.rewind(static_cast<int64_t>(common));
     stats.prompt_tokens = static_cast<int64_t>(prompt.size() - common);
     stats.reused_tokens = static_cast<int64_t>(common);
@@ -119,9 +121,14 @@ class Generator {
 
   nlohmann::json stats_json() const {
     const auto& planned = session_.planned(1, 1);
-    nlohmann::json j{{"prompt_tokens", stats.prompt_tokens}, {"reused_tokens", stats.reused_tokens}, {"prompt_tokens_per_second", rate(stats.prompt_tokens, stats.prompt_seconds)},
-                     {"generated_tokens", stats.generated}, {"decode_tokens_per_second", rate(stats.decode_passes, stats.decode_seconds)}, {"threads", session_.threads()},
-                     {"peak_rss_bytes", peak_rss()}, {"boundary_bytes_per_token", planned.plan->boundary_bytes()}};
+    nlohmann::json j{{"prompt_tokens", stats.prompt_tokens},
+                     {"reused_tokens", stats.reused_tokens},
+                     {"prompt_tokens_per_second", rate(stats.prompt_tokens, stats.prompt_seconds)},
+                     {"generated_tokens", stats.generated},
+                     {"decode_tokens_per_second", rate(stats.decode_passes, stats.decode_seconds)},
+                     {"threads", session_.threads()},
+                     {"peak_rss_bytes", peak_rss()},
+                     {"boundary_bytes_per_token", planned.plan->boundary_bytes()}};
     for (const auto& [id, bytes] : bytes_per_pass(*planned.plan, session_.position())) j["bytes_per_token"][id] = bytes;
     for (const auto* device : session_.devices()) j["device_bytes"][device->id()] = session_.taken(device->id());
     return j;
@@ -138,7 +145,8 @@ class Generator {
     for (const auto* device : session_.devices())
       if (device->id() != kHost) memory += fmt::format(", {} {}", device->id(), human_bytes(session_.taken(device->id())));
     const double decode = rate(stats.decode_passes, stats.decode_seconds);
-    fmt::print(stderr, "prompt    {} tokens ({} reused), {:.1f} tokens/s\n", stats.prompt_tokens, stats.reused_tokens, rate(stats.prompt_tokens, stats.prompt_seconds));
+    fmt::print(stderr, "prompt    {} tokens ({} reused), {:.1f} tokens/s\n", stats.prompt_tokens, stats.reused_tokens,
+               rate(stats.prompt_tokens, stats.prompt_seconds));
     fmt::print(stderr, "decode    {} tokens, {:.1f} tokens/s, {:.1f} GB/s\n", stats.generated, decode, decode * static_cast<double>(touched) * 1e-9);
     fmt::print(stderr, "memory    peak {} resident{}\n", human_bytes(peak_rss()), memory);
     fmt::print(stderr, "per token {} read and written, {} over device boundaries\n", bytes, human_bytes(planned.plan->boundary_bytes()));
@@ -219,9 +227,11 @@ int chat(Generator& generator, const RunArgs& args, const Io& io) {
 
 int run_command(const RunArgs& args, const Io& io) {
   if (!args.prompt.empty() && !args.file.empty()) throw Error(ErrorKind::usage, "both -p and -f give a prompt", "kerf run", "leave one out");
-  if (args.prompt.empty() && args.file.empty() && !args.interactive) throw Error(ErrorKind::usage, "there is no prompt", "kerf run", "give -p TEXT, -f FILE or -i");
+  if (args.prompt.empty() && args.file.empty() && !args.interactive)
+    throw Error(ErrorKind::usage, "there is no prompt", "kerf run", "give -p TEXT, -f FILE or -i");
   if (args.raw && args.interactive) throw Error(ErrorKind::usage, "a chat needs the chat template", "--raw with -i", "leave one out");
-  if (args.raw && !args.system.empty()) throw Error(ErrorKind::usage, "a system message needs the chat template", "--raw with --system", "leave one out");
+  if (args.raw && !args.system.empty())
+    throw Error(ErrorKind::usage, "a system message needs the chat template", "--raw with --system", "leave one out");
   const Registry registry = all_kernels();
   LiveSession live(session_options(args.model), registry, io);
   Session& session = *live;
@@ -230,7 +240,8 @@ int run_command(const RunArgs& args, const Io& io) {
   const Tokenizer tokenizer(std::move(vocab));
   const bool templated = !args.raw && !tokenizer.vocab().chat_template.empty();
   if (!args.raw && !templated) {
-    if (args.interactive || !args.system.empty()) throw Error(ErrorKind::bad_file, "the file has no chat template", args.model.model, "use --raw without -i and --system");
+    if (args.interactive || !args.system.empty())
+      throw Error(ErrorKind::bad_file, "the file has no chat template", args.model.model, "use --raw without -i and --system");
     io.log->info("the file has no chat template: the prompt is continued as it is");
   }
 
@@ -249,8 +260,10 @@ int run_command(const RunArgs& args, const Io& io) {
   }
   if (ids.empty()) throw Error(ErrorKind::usage, "the prompt has no tokens", "-p");
   const std::string text = generator.generate(ids, !io.json);
-  if (io.json) io.out_json(nlohmann::json{{"schema", 1}, {"text", text}, {"stopped_by", generator.stopped}, {"stats", generator.stats_json()}});
-  else io.out("\n");
+  if (io.json)
+    io.out_json(nlohmann::json{{"schema", 1}, {"text", text}, {"stopped_by", generator.stopped}, {"stats", generator.stats_json()}});
+  else
+    io.out("\n");
   if (args.stats) generator.print_stats();
   return interrupted() ? static_cast<int>(ErrorKind::interrupted) : 0;
 }

@@ -56,23 +56,29 @@ Session::Session(SessionOptions options, const Registry& registry, const Progres
     devices_.push_back(std::move(device));
   }
   const auto host = std::find_if(devices_.begin(), devices_.end(), [](const auto& d) { return d->id() == kHost; });
-  if (host == devices_.end()) devices_.insert(devices_.begin(), host_device());
-  else std::rotate(devices_.begin(), host, host + 1);
+  if (host == devices_.end())
+    devices_.insert(devices_.begin(), host_device());
+  else
+    std::rotate(devices_.begin(), host, host + 1);
 
   const Graph graph = model_->graph({.tokens = 1, .outputs = 1, .context = context_, .k = k_, .v = v_});
   if (!options_.plan_file.empty()) {
     plan_file_ = parse_plan_file(read_file(options_.plan_file), options_.plan_file);
     const int64_t planned_for = plan_file_->sections.front().shape.context;
     if (planned_for != context_)
-      throw Error(ErrorKind::usage, fmt::format("the plan was made for a context of {}, this run has {}", planned_for, context_), options_.plan_file, fmt::format("use -c {}", planned_for));
+      throw Error(ErrorKind::usage, fmt::format("the plan was made for a context of {}, this run has {}", planned_for, context_), options_.plan_file,
+                  fmt::format("use -c {}", planned_for));
     check_homes(*plan_file_, graph);
     std::string shapes;
-    for (const auto& section : plan_file_->sections) shapes += fmt::format("{}{} tokens with {} rows of logits", shapes.empty() ? "" : ", ", section.shape.tokens, section.shape.outputs);
-    warnings_.push_back(fmt::format("{} has steps for {}; micro-batches of other shapes are planned anew over its placement", printable(options_.plan_file), shapes));
+    for (const auto& section : plan_file_->sections)
+      shapes += fmt::format("{}{} tokens with {} rows of logits", shapes.empty() ? "" : ", ", section.shape.tokens, section.shape.outputs);
+    warnings_.push_back(
+        fmt::format("{} has steps for {}; micro-batches of other shapes are planned anew over its placement", printable(options_.plan_file), shapes));
     placement_ = plan_file_->placement;
     for (const auto& home : placement_.homes)
       if (std::none_of(devices_.begin(), devices_.end(), [&](const auto& d) { return d->id() == home.device; }))
-        throw Error(ErrorKind::usage, fmt::format("the plan places {} on {}, which this run has not", home.name, home.device), options_.plan_file, "add --device " + home.device + "=SIZE");
+        throw Error(ErrorKind::usage, fmt::format("the plan places {} on {}, which this run has not", home.name, home.device), options_.plan_file,
+                    "add --device " + home.device + "=SIZE");
   } else {
     std::vector<DeviceId> ids, accelerators;
     for (const auto& d : devices_) {
@@ -85,11 +91,16 @@ Session::Session(SessionOptions options, const Registry& registry, const Progres
   }
 
   for (const auto& pin : options_.policy.pins) {
-    const bool known = std::any_of(graph.nodes().begin(), graph.nodes().end(), [&](const Node& n) { return n.name == pin.op; }) || std::any_of(registry_.all().begin(), registry_.all().end(), [&](const Kernel& k) { return k.op == pin.op; });
-    if (!known) throw Error(ErrorKind::usage, fmt::format("\"{}\" is neither an op nor a node of this model", printable(pin.op)), "--kernel", "kerf kernels explain lists the nodes");
+    const bool known = std::any_of(graph.nodes().begin(), graph.nodes().end(), [&](const Node& n) { return n.name == pin.op; }) ||
+                       std::any_of(registry_.all().begin(), registry_.all().end(), [&](const Kernel& k) { return k.op == pin.op; });
+    if (!known)
+      throw Error(ErrorKind::usage, fmt::format("\"{}\" is neither an op nor a node of this model", printable(pin.op)), "--kernel",
+                  "kerf kernels explain lists the nodes");
   }
   for (const auto& pin : options_.policy.pins)
-    if (!registry_.find(pin.kernel)) throw Error(ErrorKind::usage, fmt::format("no kernel is named \"{}\"", printable(pin.kernel)), "--kernel " + pin.op, "kerf kernels list shows all names");
+    if (!registry_.find(pin.kernel))
+      throw Error(ErrorKind::usage, fmt::format("no kernel is named \"{}\"", printable(pin.kernel)), "--kernel " + pin.op,
+                  "kerf kernels list shows all names");
   // Shapes that every run may need decide the memory: the largest micro-batch and one token.
   const Plan& large = *planned(options_.micro_batch, options_.max_outputs).plan;
   const Plan& small = *planned(1, 1).plan;
@@ -131,7 +142,8 @@ void Session::check_host_memory() const {
     return std::max<int64_t>(1, bytes / std::max<int64_t>(1, context_));
   }();
   const int64_t longest = std::max<int64_t>(0, context_ - (memory - *available + per_position - 1) / per_position);
-  throw Error(ErrorKind::memory, fmt::format("a context of {} needs {} of memory, {} are free", context_, human_bytes(memory), human_bytes(*available)), kHost,
+  throw Error(ErrorKind::memory,
+              fmt::format("a context of {} needs {} of memory, {} are free", context_, human_bytes(memory), human_bytes(*available)), kHost,
               longest > 0 ? fmt::format("use -c {} or less, or a smaller -ub", longest) : "use a smaller -ub, or place less on pretended devices");
 }
 
@@ -174,8 +186,10 @@ void Session::forward(std::span<const int32_t> tokens, int64_t outputs, const st
   const auto n = static_cast<int64_t>(tokens.size());
   KERF_CHECK(n > 0 && outputs >= 0 && outputs <= n, "forward() wants at least one token, and no more outputs than tokens");
   if (position_ + n > context_)
-    throw Error(ErrorKind::memory, fmt::format("{} tokens do not fit into the context of {}{}", n, context_, position_ ? fmt::format(" after {} positions", position_) : ""), "context",
-                fmt::format("use -c {} or more", position_ + n));
+    throw Error(
+        ErrorKind::memory,
+        fmt::format("{} tokens do not fit into the context of {}{}", n, context_, position_ ? fmt::format(" after {} positions", position_) : ""),
+        "context", fmt::format("use -c {} or more", position_ + n));
   for (size_t i = 0; i < tokens.size(); ++i)
     if (tokens[i] < 0 || tokens[i] >= n_vocab())
       throw Error(ErrorKind::usage, fmt::format("token {} is {}, the vocabulary has 0..{}", i, tokens[i], n_vocab() - 1), "tokens");
@@ -185,7 +199,8 @@ void Session::forward(std::span<const int32_t> tokens, int64_t outputs, const st
     const auto wanted = [&](int64_t t) { return std::clamp<int64_t>(done + t - std::max(first_output, done), 0, options_.max_outputs); };
     // A last, partial micro-batch may lay out its arena worse than the full one; memory is what was promised, so it is
     // cut in half then (one token always fits).
-    while (T > 1 && (wanted(T) < done + T - std::max(first_output, done) || !fits_reserved(*planned(T, std::max<int64_t>(1, wanted(T))).plan))) T = (T + 1) / 2;
+    while (T > 1 && (wanted(T) < done + T - std::max(first_output, done) || !fits_reserved(*planned(T, std::max<int64_t>(1, wanted(T))).plan)))
+      T = (T + 1) / 2;
     const int64_t rows = wanted(T);
     const int64_t planned_rows = std::max<int64_t>(1, rows);
     std::copy_n(tokens.begin() + done, T, tokens_.begin());

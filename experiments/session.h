@@ -25,19 +25,19 @@ namespace kerf {
 struct SessionOptions {
   std::string model{};
   gguf::Options file{};
-  std::optional<int64_t> context{};  // -c; 0: as long as the model was trained for; absent: that, at most 4096
-  int64_t micro_batch = 512;   // -ub
-  int64_t max_outputs = 1;     // rows of logits one micro-batch may return
-  std::optional<DType> k{}, v{};  // -ctk, -ctv; default f16, with the reference backend f32
-  int threads = 0;             // 0: usable_cores()
-  std::vector<std::string> devices{};       // --device, as written
-  std::optional<int64_t> gpu_layers{};      // -ngl
-  std::vector<double> tensor_split{};       // --tensor-split
-  std::vector<Rule> rules{};                // -ot first, then --rules, in order
-  std::string plan_file{};                  // --plan
+  std::optional<int64_t> context{};     // -c; 0: as long as the model was trained for; absent: that, at most 4096
+  int64_t micro_batch = 512;            // -ub
+  int64_t max_outputs = 1;              // rows of logits one micro-batch may return
+  std::optional<DType> k{}, v{};        // -ctk, -ctv; default f16, with the reference backend f32
+  int threads = 0;                      // 0: usable_cores()
+  std::vector<std::string> devices{};   // --device, as written
+  std::optional<int64_t> gpu_layers{};  // -ngl
+  std::vector<double> tensor_split{};   // --tensor-split
+  std::vector<Rule> rules{};            // -ot first, then --rules, in order
+  std::string plan_file{};              // --plan
   KernelPolicy policy{};
-  bool check = false;          // --check: scan every weight for NaN and infinity before use
-  bool plan_only = false;      // no memory is taken, no weight is read: for `kerf plan`
+  bool check = false;      // --check: scan every weight for NaN and infinity before use
+  bool plan_only = false;  // no memory is taken, no weight is read: for `kerf plan`
 };
 
 class Session {

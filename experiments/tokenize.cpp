@@ -14,7 +14,8 @@ namespace kerf {
 int tokenize_command(const TokenizeArgs& args, const Io& io) {
   if ((args.has_prompt ? 1 : 0) + (args.file.empty() ? 0 : 1) + (args.decode.empty() ? 0 : 1) != 1)
     throw Error(ErrorKind::usage, "expected one of -p, -f and --decode", "kerf tokenize");
-  if (!args.decode.empty() && (args.pieces || args.no_special || args.no_bos)) throw Error(ErrorKind::usage, "--pieces, --no-special and --no-bos are about encoding", "--decode", "leave them out");
+  if (!args.decode.empty() && (args.pieces || args.no_special || args.no_bos))
+    throw Error(ErrorKind::usage, "--pieces, --no-special and --no-bos are about encoding", "--decode", "leave them out");
   const gguf::File file = gguf::File::open(args.model);
   Vocab vocab = read_vocab(file);
   for (const auto& w : vocab.warnings) io.log->warn("warning: {}", w);
@@ -22,8 +23,10 @@ int tokenize_command(const TokenizeArgs& args, const Io& io) {
   if (!args.decode.empty()) {
     const auto ids = read_ids(args.decode, static_cast<int64_t>(tokenizer.vocab().tokens.size()));
     const std::string text = tokenizer.decode(ids, true);
-    if (io.json) io.out_json(nlohmann::json{{"schema", 1}, {"text", valid_utf8(text)}});
-    else io.out(text);
+    if (io.json)
+      io.out_json(nlohmann::json{{"schema", 1}, {"text", valid_utf8(text)}});
+    else
+      io.out(text);
     return 0;
   }
   const std::string text = args.file.empty() ? args.prompt : read_file(args.file);

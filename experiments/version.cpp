@@ -31,14 +31,21 @@ int version_command(const Io& io) {
   }
   const auto registry = all_kernels();
   if (io.json) {
-    nlohmann::json result{{"schema", 1}, {"version", KERF_VERSION}, {"compiler", KERF_COMPILER}, {"build", KERF_BUILD_TYPE}, {"sanitizers", KERF_SANITIZERS},
-                          {"isa", name_of(detect_isa())}, {"cores", usable_cores()}, {"kernels", registry.all().size()}};
+    nlohmann::json result{{"schema", 1},
+                          {"version", KERF_VERSION},
+                          {"compiler", KERF_COMPILER},
+                          {"build", KERF_BUILD_TYPE},
+                          {"sanitizers", KERF_SANITIZERS},
+                          {"isa", name_of(detect_isa())},
+                          {"cores", usable_cores()},
+                          {"kernels", registry.all().size()}};
     for (const auto& r : rows) result["parts"][r.name] = {{"state", r.state}, {"wanted", r.wanted}, {"reason", r.reason}};
     io.out_json(result);
     return 0;
   }
-  std::string out = fmt::format("kerf {}\ncompiler  {} ({}{}{})\nmachine   {}, {} usable cores\nkernels   {}\n", KERF_VERSION, KERF_COMPILER, KERF_BUILD_TYPE,
-                                *KERF_SANITIZERS ? ", sanitizers " : "", KERF_SANITIZERS, name_of(detect_isa()), usable_cores(), registry.all().size());
+  std::string out =
+      fmt::format("kerf {}\ncompiler  {} ({}{}{})\nmachine   {}, {} usable cores\nkernels   {}\n", KERF_VERSION, KERF_COMPILER, KERF_BUILD_TYPE,
+                  *KERF_SANITIZERS ? ", sanitizers " : "", KERF_SANITIZERS, name_of(detect_isa()), usable_cores(), registry.all().size());
   for (const auto& r : rows) out += fmt::format("{:<9} {:<3} ({}: {})\n", r.name, r.state, r.wanted, r.reason);
   io.out(out);
   return 0;

@@ -107,10 +107,11 @@ std::vector<FileError> scan_values(const gguf::File& file) {
   std::vector<FileError> found;
   for (const auto& t : file.tensors())
     if (const auto bad = first_bad_value(t.desc, file.data(t)))
-      found.push_back(FileError({.path = file.path(t.split),
-                                 .offset = t.offset + bad->byte,
-                                 .field = fmt::format(fmt::runtime(info(t.desc.dtype).block_values > 1 ? "{} block {}" : "{}[{}]"), t.name, bad->index),
-                                 .found = bad->what}));
+      found.push_back(
+          FileError({.path = file.path(t.split),
+                     .offset = t.offset + bad->byte,
+                     .field = fmt::format(fmt::runtime(info(t.desc.dtype).block_values > 1 ? "{} block {}" : "{}[{}]"), t.name, bad->index),
+                     .found = bad->what}));
   return found;
 }
 

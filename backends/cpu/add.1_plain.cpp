@@ -21,7 +21,12 @@ void run(const Problem&, const Call& call) {
 
 void add_1_plain(Registry::Adder r);
 void add_1_plain(Registry::Adder r) {
-  add_rung(r, {.op = Add::name, .variant = "1_plain", .note = "one loop over the columns of a row; rows are shared between threads", .preference = 1, .accepts = accepts_all, .run = run});
+  add_rung(r, {.op = Add::name,
+               .variant = "1_plain",
+               .note = "one loop over the columns of a row; rows are shared between threads",
+               .preference = 1,
+               .accepts = accepts_all,
+               .run = run});
 }
 
 }  // namespace kerf::cpu

@@ -33,7 +33,12 @@ void run(const Problem&, const Call& call) {
 
 void kv_write_1_plain(Registry::Adder r);
 void kv_write_1_plain(Registry::Adder r) {
-  add_rung(r, {.op = KvWrite::name, .variant = "1_plain", .note = "rounds value by value with integer arithmetic", .preference = 1, .accepts = accepts_kv_write, .run = run});
+  add_rung(r, {.op = KvWrite::name,
+               .variant = "1_plain",
+               .note = "rounds value by value with integer arithmetic",
+               .preference = 1,
+               .accepts = accepts_kv_write,
+               .run = run});
 }
 
 }  // namespace kerf::cpu

@@ -29,7 +29,12 @@ void run(const Problem& p, const Call& call) {
 
 void rms_norm_1_plain(Registry::Adder r);
 void rms_norm_1_plain(Registry::Adder r) {
-  add_rung(r, {.op = RmsNorm::name, .variant = "1_plain", .note = "one pass for the sum of squares in double, one to scale", .preference = 1, .accepts = accepts_all, .run = run});
+  add_rung(r, {.op = RmsNorm::name,
+               .variant = "1_plain",
+               .note = "one pass for the sum of squares in double, one to scale",
+               .preference = 1,
+               .accepts = accepts_all,
+               .run = run});
 }
 
 }  // namespace kerf::cpu

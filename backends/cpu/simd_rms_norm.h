@@ -17,7 +17,8 @@ inline float sum_of_squares(const float* x, int64_t n) {
   B s0(0.f), s1(0.f), s2(0.f), s3(0.f);
   int64_t i = 0;
   for (; i + 4 * w <= n; i += 4 * w) {
-    const B x0 = B::load_unaligned(x + i), x1 = B::load_unaligned(x + i + w), x2 = B::load_unaligned(x + i + 2 * w), x3 = B::load_unaligned(x + i + 3 * w);
+    const B x0 = B::load_unaligned(x + i), x1 = B::load_unaligned(x + i + w), x2 = B::load_unaligned(x + i + 2 * w),
+            x3 = B::load_unaligned(x + i + 3 * w);
     s0 = xsimd::fma(x0, x0, s0);
     s1 = xsimd::fma(x1, x1, s1);
     s2 = xsimd::fma(x2, x2, s2);

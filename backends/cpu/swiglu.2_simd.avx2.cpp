@@ -1,6 +1,6 @@
 // swiglu, rung 2: simd_swiglu.h with 8 lanes (AVX2, FMA).
-#include "backends/cpu/simd_swiglu.h"
 #include "backends/cpu/simd_rung.h"
+#include "backends/cpu/simd_swiglu.h"
 
 namespace kerf::cpu {
 

@@ -1,6 +1,6 @@
 // swiglu, rung 3: simd_swiglu.h with 16 lanes (AVX-512F).
-#include "backends/cpu/simd_swiglu.h"
 #include "backends/cpu/simd_rung.h"
+#include "backends/cpu/simd_swiglu.h"
 
 namespace kerf::cpu {
 

@@ -16,9 +16,9 @@ struct Postfix {
   enum class Kind : uint8_t { attribute, item, slice, call, filter, test };
   Kind kind{};
   Position at{};
-  std::string name{};                               // attribute, filter, test
-  bool negated = false;                             // test: "is not"
-  std::vector<Expr> args;                           // item: 1; slice: start, stop, step (kind absent if left out)
+  std::string name{};                                // attribute, filter, test
+  bool negated = false;                              // test: "is not"
+  std::vector<Expr> args;                            // item: 1; slice: start, stop, step (kind absent if left out)
   std::vector<std::pair<std::string, Expr>> kwargs;  // (no initializers: Expr is not complete yet)
 };
 

@@ -28,7 +28,9 @@ std::string name_argument(Budget& budget, const Arguments& args, size_t i) {
   return as_text(args.list[i])->str();
 }
 
-Arguments rest(const Arguments& args, size_t from) { return {{args.list.begin() + static_cast<std::ptrdiff_t>(std::min(from, args.list.size())), args.list.end()}, args.named}; }
+Arguments rest(const Arguments& args, size_t from) {
+  return {{args.list.begin() + static_cast<std::ptrdiff_t>(std::min(from, args.list.size())), args.list.end()}, args.named};
+}
 
 Value map(Budget& budget, const Value& v, const Arguments& args) {
   std::vector<Value> out;
@@ -56,7 +58,8 @@ Value select(Budget& budget, const Value& v, const Arguments& args, bool with_at
   for (const Value& each : items->items) {
     budget.steps();
     const Value subject = with_attribute ? path(budget, each, name_argument(budget, args, 0)) : each;
-    const bool holds = args.list.size() > first ? apply_test(budget, name_argument(budget, args, first), subject, rest(args, first + 1)) : truthy(subject);
+    const bool holds =
+        args.list.size() > first ? apply_test(budget, name_argument(budget, args, first), subject, rest(args, first + 1)) : truthy(subject);
     if (holds == keep) out.push_back(each);
   }
   return list(budget, std::move(out));
@@ -141,7 +144,9 @@ Value sorted(Budget& budget, const Value& v, const Arguments& args) {
     keyed.emplace_back(std::move(key), each);
   }
   const bool down = reverse && truthy(*reverse);
-  std::stable_sort(keyed.begin(), keyed.end(), [&](const auto& a, const auto& b) { return down ? compare(budget, b.first, a.first) < 0 : compare(budget, a.first, b.first) < 0; });
+  std::stable_sort(keyed.begin(), keyed.end(), [&](const auto& a, const auto& b) {
+    return down ? compare(budget, b.first, a.first) < 0 : compare(budget, a.first, b.first) < 0;
+  });
   std::vector<Value> out;
   for (auto& [key, each] : keyed) out.push_back(std::move(each));
   return list(budget, std::move(out));
@@ -173,7 +178,8 @@ Value title(Budget& budget, const Text& t) {
 
 Value json(Budget& budget, const Value& v, const Arguments& args) {
   for (const auto& [name, value] : args.named)
-    if (name != "indent" && !(name == "ensure_ascii" && !truthy(value))) budget.fail(fmt::format("tojson({}=..) is not supported", printable(name, 40)));
+    if (name != "indent" && !(name == "ensure_ascii" && !truthy(value)))
+      budget.fail(fmt::format("tojson({}=..) is not supported", printable(name, 40)));
   const Value* indent_by = args.get(0, "indent");
   const auto* width = indent_by ? as<int64_t>(*indent_by) : nullptr;
   if (indent_by && !width && !as<None>(*indent_by)) budget.fail(fmt::format("tojson needs an integer indent, got a {}", type_name(*indent_by)));
@@ -274,10 +280,12 @@ std::string format_date(Budget& budget, const std::string& date, const std::stri
     const auto r = std::from_chars(date.data() + at, date.data() + at + n, value);
     return r.ec == std::errc{} && r.ptr == date.data() + at + n;
   };
-  const bool day = digits(0, 4, y) && digits(5, 2, mo) && digits(8, 2, d) && date[4] == '-' && date[7] == '-' && mo >= 1 && mo <= 12 && d >= 1 && d <= 31 && y >= 1;
+  const bool day = digits(0, 4, y) && digits(5, 2, mo) && digits(8, 2, d) && date[4] == '-' && date[7] == '-' && mo >= 1 && mo <= 12 && d >= 1 &&
+                   d <= 31 && y >= 1;
   const bool time = date.size() == 10 || (date.size() == 19 && digits(11, 2, h) && digits(14, 2, mi) && digits(17, 2, s));
   if (!day || !time) budget.fail(fmt::format("the date \"{}\" is not YYYY-MM-DD or YYYY-MM-DDThh:mm:ss", printable(date, 40)));
-  static constexpr std::array<const char*, 12> kMonths{"January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"};
+  static constexpr std::array<const char*, 12> kMonths{"January", "February", "March",     "April",   "May",      "June",
+                                                       "July",    "August",   "September", "October", "November", "December"};
   static constexpr std::array<const char*, 7> kDays{"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"};
   static constexpr std::array<int, 12> kShift{0, 3, 2, 5, 0, 3, 5, 1, 4, 6, 2, 4};  // Sakamoto's day of the week
   const int yy = y - (mo < 3), weekday = (yy + yy / 4 - yy / 100 + yy / 400 + kShift[static_cast<size_t>(mo - 1)] + d) % 7;
@@ -289,21 +297,50 @@ std::string format_date(Budget& budget, const std::string& date, const std::stri
       continue;
     }
     switch (++i < format.size() ? format[i] : '\0') {
-      case 'd': out += fmt::format("{:02}", d); break;
-      case 'm': out += fmt::format("{:02}", mo); break;
-      case 'Y': out += fmt::format("{:04}", y); break;
-      case 'y': out += fmt::format("{:02}", y % 100); break;
-      case 'H': out += fmt::format("{:02}", h); break;
-      case 'I': out += fmt::format("{:02}", h % 12 == 0 ? 12 : h % 12); break;
-      case 'p': out += h < 12 ? "AM" : "PM"; break;
-      case 'M': out += fmt::format("{:02}", mi); break;
-      case 'S': out += fmt::format("{:02}", s); break;
-      case 'B': out += month; break;
-      case 'b': out += month.substr(0, 3); break;
-      case 'A': out += week; break;
-      case 'a': out += week.substr(0, 3); break;
-      case '%': out += '%'; break;
-      default: budget.fail(fmt::format("strftime_now: the format \"{}\" is not supported", printable(format, 40)));
+      case 'd':
+        out += fmt::format("{:02}", d);
+        break;
+      case 'm':
+        out += fmt::format("{:02}", mo);
+        break;
+      case 'Y':
+        out += fmt::format("{:04}", y);
+        break;
+      case 'y':
+        out += fmt::format("{:02}", y % 100);
+        break;
+      case 'H':
+        out += fmt::format("{:02}", h);
+        break;
+      case 'I':
+        out += fmt::format("{:02}", h % 12 == 0 ? 12 : h % 12);
+        break;
+      case 'p':
+        out += h < 12 ? "AM" : "PM";
+        break;
+      case 'M':
+        out += fmt::format("{:02}", mi);
+        break;
+      case 'S':
+        out += fmt::format("{:02}", s);
+        break;
+      case 'B':
+        out += month;
+        break;
+      case 'b':
+        out += month.substr(0, 3);
+        break;
+      case 'A':
+        out += week;
+        break;
+      case 'a':
+        out += week.substr(0, 3);
+        break;
+      case '%':
+        out += '%';
+        break;
+      default:
+        budget.fail(fmt::format("strftime_now: the format \"{}\" is not supported", printable(format, 40)));
     }
   }
   return out;

@@ -97,13 +97,18 @@ class Interpreter {
         if (out.str().size() + s.name.size() > kMaxOutput) budget_.fail("the template writes more than 16 MiB");
         out.append(s.name);
         return Flow::on;
-      case Statement::Kind::output: emit(out, to_text(budget_, evaluate(s.value))); return Flow::on;
-      case Statement::Kind::loop: return loop(s, out);
+      case Statement::Kind::output:
+        emit(out, to_text(budget_, evaluate(s.value)));
+        return Flow::on;
+      case Statement::Kind::loop:
+        return loop(s, out);
       case Statement::Kind::branch:
         for (const Statement& arm : s.body)
           if (arm.value.kind == Expr::Kind::absent || truthy(evaluate(arm.value))) return execute(arm.body, out);
         return Flow::on;
-      case Statement::Kind::set: set(s, evaluate(s.value)); return Flow::on;
+      case Statement::Kind::set:
+        set(s, evaluate(s.value));
+        return Flow::on;
       case Statement::Kind::set_block: {
         Text captured;
         scopes_.push_back({});
@@ -115,10 +120,15 @@ class Interpreter {
         set(s, std::move(v));
         return Flow::on;
       }
-      case Statement::Kind::macro: assign(s.name, &s); return Flow::on;
-      case Statement::Kind::leave: return Flow::leave;
-      case Statement::Kind::next: return Flow::next;
-      case Statement::Kind::block: return execute(s.body, out);
+      case Statement::Kind::macro:
+        assign(s.name, &s);
+        return Flow::on;
+      case Statement::Kind::leave:
+        return Flow::leave;
+      case Statement::Kind::next:
+        return Flow::next;
+      case Statement::Kind::block:
+        return execute(s.body, out);
     }
     return Flow::on;
   }
@@ -169,26 +179,34 @@ class Interpreter {
     budget_.steps();
     budget_.at = e.at;
     switch (e.kind) {
-      case Expr::Kind::absent: return Undefined{"nothing"};
-      case Expr::Kind::literal: return e.literal;
-      case Expr::Kind::name: return look_up(e.name);
+      case Expr::Kind::absent:
+        return Undefined{"nothing"};
+      case Expr::Kind::literal:
+        return e.literal;
+      case Expr::Kind::name:
+        return look_up(e.name);
       case Expr::Kind::list:
       case Expr::Kind::tuple: {
         std::vector<Value> items;
         for (const Expr& c : e.children) items.push_back(evaluate(c));
         return list(budget_, std::move(items), e.kind == Expr::Kind::tuple);
       }
-      case Expr::Kind::dict: return make_dict(e);
+      case Expr::Kind::dict:
+        return make_dict(e);
       case Expr::Kind::any_of:
       case Expr::Kind::all_of: {
         Value v = evaluate(e.children[0]);
         for (size_t i = 1; i < e.children.size() && truthy(v) == (e.kind == Expr::Kind::all_of); ++i) v = evaluate(e.children[i]);
         return v;
       }
-      case Expr::Kind::negation: return !truthy(evaluate(e.children[0]));
-      case Expr::Kind::minus: return arithmetic(budget_, "-", int64_t{0}, evaluate(e.children[0]));
-      case Expr::Kind::plus: return arithmetic(budget_, "+", int64_t{0}, evaluate(e.children[0]));
-      case Expr::Kind::compare: return compared(e);
+      case Expr::Kind::negation:
+        return !truthy(evaluate(e.children[0]));
+      case Expr::Kind::minus:
+        return arithmetic(budget_, "-", int64_t{0}, evaluate(e.children[0]));
+      case Expr::Kind::plus:
+        return arithmetic(budget_, "+", int64_t{0}, evaluate(e.children[0]));
+      case Expr::Kind::compare:
+        return compared(e);
       case Expr::Kind::arithmetic: {
         Value v = evaluate(e.children[0]);
         for (size_t i = 0; i < e.symbols.size(); ++i) {
@@ -200,7 +218,8 @@ class Interpreter {
       case Expr::Kind::choice:
         if (truthy(evaluate(e.children[0]))) return evaluate(e.children[1]);
         return evaluate(e.children[2]);
-      case Expr::Kind::postfix: return postfix(e);
+      case Expr::Kind::postfix:
+        return postfix(e);
     }
     return None{};
   }
@@ -268,10 +287,14 @@ class Interpreter {
     const Arguments args = p.kind == Postfix::Kind::slice ? Arguments{} : arguments(p);
     budget_.at = p.at;
     switch (p.kind) {
-      case Postfix::Kind::attribute: return attribute(budget_, v, p.name);
-      case Postfix::Kind::item: return item(budget_, v, args.list[0]);
-      case Postfix::Kind::filter: return apply_filter(budget_, p.name, v, args);
-      case Postfix::Kind::test: return apply_test(budget_, p.name, v, args) != p.negated;
+      case Postfix::Kind::attribute:
+        return attribute(budget_, v, p.name);
+      case Postfix::Kind::item:
+        return item(budget_, v, args.list[0]);
+      case Postfix::Kind::filter:
+        return apply_filter(budget_, p.name, v, args);
+      case Postfix::Kind::test:
+        return apply_test(budget_, p.name, v, args) != p.negated;
       case Postfix::Kind::slice: {
         Value bounds[3] = {None{}, None{}, None{}};
         for (size_t i = 0; i < p.args.size(); ++i)
@@ -279,7 +302,8 @@ class Interpreter {
         budget_.at = p.at;
         return slice(budget_, v, bounds[0], bounds[1], bounds[2]);
       }
-      case Postfix::Kind::call: break;
+      case Postfix::Kind::call:
+        break;
     }
     return call(v, p);
   }
@@ -293,13 +317,15 @@ class Interpreter {
     const auto* function = as<Callable>(v);
     if (!function) {
       const auto* u = as<Undefined>(v);
-      budget_.fail(u ? fmt::format("\"{}\" is undefined: it can not be called", printable(u->name, 40)) : fmt::format("a {} can not be called", type_name(v)));
+      budget_.fail(u ? fmt::format("\"{}\" is undefined: it can not be called", printable(u->name, 40))
+                     : fmt::format("a {} can not be called", type_name(v)));
     }
     if (function->name == "range") return range(args);
     if (function->name == "namespace" || function->name == "dict") return from_arguments(function->name == "dict", args);
     if (function->name == "raise_exception") {
       const Value* message = args.get(0, "message");
-      budget_.fail("the template refuses this conversation: " + (message ? printable(to_text(budget_, *message).str(), 500) : std::string("no reason given")));
+      budget_.fail("the template refuses this conversation: " +
+                   (message ? printable(to_text(budget_, *message).str(), 500) : std::string("no reason given")));
     }
     if (function->name == "strftime_now") {
       const Value* format = args.get(0, "format");
@@ -310,7 +336,8 @@ class Interpreter {
   }
 
   Value call_macro(const Statement& macro, const Arguments& args) {
-    if (args.list.size() > macro.targets.size()) budget_.fail(fmt::format("macro {} takes {} arguments, got {}", macro.name, macro.targets.size(), args.list.size()));
+    if (args.list.size() > macro.targets.size())
+      budget_.fail(fmt::format("macro {} takes {} arguments, got {}", macro.name, macro.targets.size(), args.list.size()));
     for (const auto& [name, v] : args.named) {
       bool known = false;
       for (const auto& parameter : macro.targets) known |= parameter == name;
@@ -319,7 +346,9 @@ class Interpreter {
     scopes_.push_back({.function = true});
     for (size_t i = 0; i < macro.targets.size(); ++i) {
       const Value* given = args.get(i, macro.targets[i]);
-      assign(macro.targets[i], given ? *given : macro.defaults[i].kind == Expr::Kind::absent ? Value(Undefined{macro.targets[i]}) : evaluate(macro.defaults[i]));
+      assign(macro.targets[i], given                                          ? *given
+                               : macro.defaults[i].kind == Expr::Kind::absent ? Value(Undefined{macro.targets[i]})
+                                                                              : evaluate(macro.defaults[i]));
     }
     Text out;
     execute(macro.body, out);

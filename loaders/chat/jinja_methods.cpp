@@ -196,14 +196,16 @@ int64_t integer_argument(Budget& budget, const Arguments& args, size_t i, std::s
   return std::get<int64_t>(*v);
 }
 
-constexpr std::string_view kTextMethods[] = {"strip", "lstrip", "rstrip", "split", "startswith", "endswith", "replace", "upper", "lower", "title", "capitalize", "find", "join", "count"};
+constexpr std::string_view kTextMethods[] = {"strip", "lstrip", "rstrip", "split",      "startswith", "endswith", "replace",
+                                             "upper", "lower",  "title",  "capitalize", "find",       "join",     "count"};
 constexpr std::string_view kDictMethods[] = {"items", "keys", "values", "get"};
 
 }  // namespace
 
 Value arithmetic(Budget& budget, std::string_view symbol, const Value& a, const Value& b) {
   if (symbol == "~") return text(joined(budget, to_text(budget, a), to_text(budget, b)));
-  if (is_number(a) && is_number(b)) return as<double>(a) || as<double>(b) ? reals(budget, symbol, real(a), real(b)) : integers(budget, symbol, whole(a), whole(b));
+  if (is_number(a) && is_number(b))
+    return as<double>(a) || as<double>(b) ? reals(budget, symbol, real(a), real(b)) : integers(budget, symbol, whole(a), whole(b));
   if (symbol == "+" && as_text(a) && as_text(b)) return text(joined(budget, *as_text(a), *as_text(b)));
   if (symbol == "+" && as<ListRef>(a) && as<ListRef>(b)) {
     std::vector<Value> items = std::get<ListRef>(a)->items;
@@ -220,7 +222,8 @@ Value arithmetic(Budget& budget, std::string_view symbol, const Value& a, const 
 }
 
 Value attribute(Budget& budget, const Value& object, std::string_view name) {
-  if (const auto* u = as<Undefined>(object)) budget.fail(fmt::format("\"{}\" is undefined: it has no {}", printable(u->name, 40), printable(name, 40)));
+  if (const auto* u = as<Undefined>(object))
+    budget.fail(fmt::format("\"{}\" is undefined: it has no {}", printable(u->name, 40), printable(name, 40)));
   if (has_method(object, name)) return Callable{std::string(name)};
   if (const auto* d = as<DictRef>(object)) {
     const Value* v = (*d)->find(name);
@@ -323,7 +326,8 @@ Value call_method(Budget& budget, const Value& object, const std::string& name, 
       return v ? *v : standard ? *standard : Value(None{});
     }
     std::vector<Value> items;
-    for (const auto& [key, v] : dictionary.entries) items.push_back(name == "keys" ? text(key) : name == "values" ? v : list(budget, {text(key), v}, true));
+    for (const auto& [key, v] : dictionary.entries)
+      items.push_back(name == "keys" ? text(key) : name == "values" ? v : list(budget, {text(key), v}, true));
     return list(budget, std::move(items));
   }
   const Text& t = *as_text(object);
@@ -334,7 +338,8 @@ Value call_method(Budget& budget, const Value& object, const std::string& name, 
   if (name == "split") return split(budget, t, text_argument(budget, args, 0, "sep"), integer_argument(budget, args, 1, "maxsplit", -1));
   if (name == "startswith") return has_affix(budget, t, args, true);
   if (name == "endswith") return has_affix(budget, t, args, false);
-  if (name == "replace") return replaced(budget, t, need_text(budget, args, 0, "old"), need_text(budget, args, 1, "new"), integer_argument(budget, args, 2, "count", -1));
+  if (name == "replace")
+    return replaced(budget, t, need_text(budget, args, 0, "old"), need_text(budget, args, 1, "new"), integer_argument(budget, args, 2, "count", -1));
   if (name == "upper") return text(t.with_bytes(ascii_case(t.str(), true)));
   if (name == "lower") return text(t.with_bytes(ascii_case(t.str(), false)));
   if (name == "title") return text(t.with_bytes(title_case(t.str())));

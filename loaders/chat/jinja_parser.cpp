@@ -48,14 +48,22 @@ class Parser {
 
   static std::string shown(const Token& t) {
     switch (t.kind) {
-      case TokenKind::data: return "text";
-      case TokenKind::output_begin: return "\"{{\"";
-      case TokenKind::output_end: return "\"}}\"";
-      case TokenKind::block_begin: return "\"{%\"";
-      case TokenKind::block_end: return "\"%}\"";
-      case TokenKind::end: return "the end of the template";
-      case TokenKind::string: return fmt::format("the string \"{}\"", printable(t.text, 40));
-      default: return fmt::format("\"{}\"", printable(t.text, 40));
+      case TokenKind::data:
+        return "text";
+      case TokenKind::output_begin:
+        return "\"{{\"";
+      case TokenKind::output_end:
+        return "\"}}\"";
+      case TokenKind::block_begin:
+        return "\"{%\"";
+      case TokenKind::block_end:
+        return "\"%}\"";
+      case TokenKind::end:
+        return "the end of the template";
+      case TokenKind::string:
+        return fmt::format("the string \"{}\"", printable(t.text, 40));
+      default:
+        return fmt::format("\"{}\"", printable(t.text, 40));
     }
   }
   [[noreturn]] void expected(std::string_view what) const { fail(now().at, fmt::format("expected {}, got {}", what, shown(now()))); }
@@ -251,13 +259,17 @@ class Parser {
     }
     return e;
   }
-  std::string take_one_of(std::initializer_list<std::string_view> symbols) { return now().kind == TokenKind::symbol && one_of(now().text, symbols) ? take().text : ""; }
+  std::string take_one_of(std::initializer_list<std::string_view> symbols) {
+    return now().kind == TokenKind::symbol && one_of(now().text, symbols) ? take().text : "";
+  }
 
   Expr any_of() {
-    return chain(Expr::Kind::any_of, [this] { return all_of(); }, [this] { return is_name("or") ? take().text : ""; });
+    return chain(
+        Expr::Kind::any_of, [this] { return all_of(); }, [this] { return is_name("or") ? take().text : ""; });
   }
   Expr all_of() {
-    return chain(Expr::Kind::all_of, [this] { return negation(); }, [this] { return is_name("and") ? take().text : ""; });
+    return chain(
+        Expr::Kind::all_of, [this] { return negation(); }, [this] { return is_name("and") ? take().text : ""; });
   }
   Expr negation() {
     if (!is_name("not")) return comparison();
@@ -267,24 +279,35 @@ class Parser {
     return e;
   }
   Expr comparison() {
-    return chain(Expr::Kind::compare, [this] { return sum(); },
-                 [this]() -> std::string {
-                   if (skip_name("in")) return "in";
-                   if (is_name("not") && ahead().text == "in") return take(), take(), "not in";
-                   return take_one_of({"==", "!=", "<", "<=", ">", ">="});
-                 });
+    return chain(
+        Expr::Kind::compare, [this] { return sum(); },
+        [this]() -> std::string {
+          if (skip_name("in")) return "in";
+          if (is_name("not") && ahead().text == "in") return take(), take(), "not in";
+          return take_one_of({"==", "!=", "<", "<=", ">", ">="});
+        });
   }
   Expr sum() {
-    return chain(Expr::Kind::arithmetic, [this] { return joined(); }, [this] { return take_one_of({"+", "-"}); });
+    return chain(
+        Expr::Kind::arithmetic, [this] { return joined(); },
+        [this] {
+          return take_one_of({"+", "-"});
+        });
   }
   Expr joined() {
-    return chain(Expr::Kind::arithmetic, [this] { return product(); }, [this] { return take_one_of({"~"}); });
+    return chain(
+        Expr::Kind::arithmetic, [this] { return product(); }, [this] { return take_one_of({"~"}); });
   }
   Expr product() {
-    return chain(Expr::Kind::arithmetic, [this] { return power(); }, [this] { return take_one_of({"*", "/", "//", "%"}); });
+    return chain(
+        Expr::Kind::arithmetic, [this] { return power(); },
+        [this] {
+          return take_one_of({"*", "/", "//", "%"});
+        });
   }
   Expr power() {
-    return chain(Expr::Kind::arithmetic, [this] { return unary(true); }, [this] { return take_one_of({"**"}); });
+    return chain(
+        Expr::Kind::arithmetic, [this] { return unary(true); }, [this] { return take_one_of({"**"}); });
   }
   Expr unary(bool with_filters) {
     const Level level(*this);
@@ -303,10 +326,14 @@ class Parser {
     const Token t = now();
     if (t.kind == TokenKind::name) {
       take();
-      if (one_of(t.text, {"true", "True"})) e.literal = true;
-      else if (one_of(t.text, {"false", "False"})) e.literal = false;
-      else if (one_of(t.text, {"none", "None"})) e.literal = None{};
-      else e.kind = Expr::Kind::name, e.name = t.text;
+      if (one_of(t.text, {"true", "True"}))
+        e.literal = true;
+      else if (one_of(t.text, {"false", "False"}))
+        e.literal = false;
+      else if (one_of(t.text, {"none", "None"}))
+        e.literal = None{};
+      else
+        e.kind = Expr::Kind::name, e.name = t.text;
     } else if (t.kind == TokenKind::string) {
       std::string s;
       while (now().kind == TokenKind::string) s += take().text;
@@ -444,7 +471,8 @@ class Parser {
     } else {
       const Token& t = now();
       const bool operand = one_of(p.name, {"divisibleby", "eq", "equalto", "ne", "in", "sameas", "lt", "le", "gt", "ge"});
-      if (operand && (t.kind == TokenKind::name || t.kind == TokenKind::string || t.kind == TokenKind::integer || t.kind == TokenKind::floating || is_symbol("[") || is_symbol("{")))
+      if (operand && (t.kind == TokenKind::name || t.kind == TokenKind::string || t.kind == TokenKind::integer || t.kind == TokenKind::floating ||
+                      is_symbol("[") || is_symbol("{")))
         p.args.push_back(unary(false));
     }
     steps.push_back(std::move(p));

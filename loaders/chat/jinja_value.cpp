@@ -106,11 +106,16 @@ Text repr_of_string(const Text& t) {
   std::string s(1, quote);
   for (const char c : t.str()) {
     if (c == '\\' || c == quote) s += '\\';
-    if (c == '\n') s += "\\n";
-    else if (c == '\r') s += "\\r";
-    else if (c == '\t') s += "\\t";
-    else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) s += fmt::format("\\x{:02x}", c);
-    else s += c;
+    if (c == '\n')
+      s += "\\n";
+    else if (c == '\r')
+      s += "\\r";
+    else if (c == '\t')
+      s += "\\t";
+    else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F)
+      s += fmt::format("\\x{:02x}", c);
+    else
+      s += c;
   }
   return Text(s + quote, t.any_user());
 }
@@ -147,16 +152,32 @@ Text json_string(const Text& t) {
   std::string s = "\"";
   for (const char c : t.str()) {
     switch (c) {
-      case '"': s += "\\\""; break;
-      case '\\': s += "\\\\"; break;
-      case '\n': s += "\\n"; break;
-      case '\r': s += "\\r"; break;
-      case '\t': s += "\\t"; break;
-      case '\b': s += "\\b"; break;
-      case '\f': s += "\\f"; break;
+      case '"':
+        s += "\\\"";
+        break;
+      case '\\':
+        s += "\\\\";
+        break;
+      case '\n':
+        s += "\\n";
+        break;
+      case '\r':
+        s += "\\r";
+        break;
+      case '\t':
+        s += "\\t";
+        break;
+      case '\b':
+        s += "\\b";
+        break;
+      case '\f':
+        s += "\\f";
+        break;
       default:
-        if (static_cast<unsigned char>(c) < 0x20) s += fmt::format("\\u{:04x}", c);
-        else s += c;
+        if (static_cast<unsigned char>(c) < 0x20)
+          s += fmt::format("\\u{:04x}", c);
+        else
+          s += c;
     }
   }
   return Text(s + '"', t.any_user());
@@ -203,15 +224,19 @@ Value dict(Budget& budget, std::vector<std::pair<Text, Value>> entries) {
 Value from_json(Budget& budget, const nlohmann::ordered_json& j, bool from_user, int depth) {
   if (depth > kMaxDepth) budget.fail(fmt::format("the conversation is nested deeper than {}", kMaxDepth));
   switch (j.type()) {
-    case nlohmann::json::value_t::boolean: return j.get<bool>();
-    case nlohmann::json::value_t::number_integer: return j.get<int64_t>();
+    case nlohmann::json::value_t::boolean:
+      return j.get<bool>();
+    case nlohmann::json::value_t::number_integer:
+      return j.get<int64_t>();
     case nlohmann::json::value_t::number_unsigned: {
       const auto n = j.get<uint64_t>();
       if (n > INT64_MAX) budget.fail(fmt::format("the number {} does not fit in 64 bits", n));
       return static_cast<int64_t>(n);
     }
-    case nlohmann::json::value_t::number_float: return j.get<double>();
-    case nlohmann::json::value_t::string: return text(j.get<std::string>(), from_user);
+    case nlohmann::json::value_t::number_float:
+      return j.get<double>();
+    case nlohmann::json::value_t::string:
+      return text(j.get<std::string>(), from_user);
     case nlohmann::json::value_t::array: {
       std::vector<Value> items;
       for (const auto& item : j) items.push_back(from_json(budget, item, from_user, depth + 1));
@@ -225,7 +250,8 @@ Value from_json(Budget& budget, const nlohmann::ordered_json& j, bool from_user,
       }
       return dict(budget, std::move(entries));
     }
-    default: return None{};
+    default:
+      return None{};
   }
 }
 
@@ -235,7 +261,8 @@ const Text* as_text(const Value& v) {
 }
 
 std::string_view type_name(const Value& v) {
-  static constexpr std::string_view kNames[] = {"undefined value", "none", "boolean", "integer", "float", "string", "list", "dict", "namespace", "loop", "macro", "function"};
+  static constexpr std::string_view kNames[] = {"undefined value", "none", "boolean", "integer", "float", "string", "list", "dict",
+                                                "namespace",       "loop", "macro",   "function"};
   return kNames[v.index()];
 }
 
@@ -401,9 +428,9 @@ size_t space_at(std::string_view s, size_t i) {
   const unsigned a = byte(i), b = byte(i + 1), c = byte(i + 2);
   if ((a >= 9 && a <= 13) || (a >= 0x1C && a <= 0x20)) return 1;
   if (a == 0xC2 && (b == 0x85 || b == 0xA0)) return 2;
-  if (a == 0xE1 && b == 0x9A && c == 0x80) return 3;                                                              // U+1680
-  if (a == 0xE2 && b == 0x80 && ((c >= 0x80 && c <= 0x8A) || c == 0xA8 || c == 0xA9 || c == 0xAF)) return 3;        // U+2000..200A, 2028, 2029, 202F
-  if ((a == 0xE2 && b == 0x81 && c == 0x9F) || (a == 0xE3 && b == 0x80 && c == 0x80)) return 3;                    // U+205F, U+3000
+  if (a == 0xE1 && b == 0x9A && c == 0x80) return 3;                                                          // U+1680
+  if (a == 0xE2 && b == 0x80 && ((c >= 0x80 && c <= 0x8A) || c == 0xA8 || c == 0xA9 || c == 0xAF)) return 3;  // U+2000..200A, 2028, 2029, 202F
+  if ((a == 0xE2 && b == 0x81 && c == 0x9F) || (a == 0xE3 && b == 0x80 && c == 0x80)) return 3;               // U+205F, U+3000
   return 0;
 }
 

@@ -105,7 +105,9 @@ Value dict(Budget& budget, std::vector<std::pair<Text, Value>> entries);
 Value from_json(Budget& budget, const nlohmann::ordered_json& j, bool from_user, int depth = 1);
 
 template <class T>
-const T* as(const Value& v) { return std::get_if<T>(&v); }
+const T* as(const Value& v) {
+  return std::get_if<T>(&v);
+}
 const Text* as_text(const Value& v);
 
 std::string_view type_name(const Value& v);

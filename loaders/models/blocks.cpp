@@ -40,9 +40,9 @@ Value attention(Pass& pass, const AttentionWeights& w, int64_t layer, Value x, R
   const HParams& h = pass.h;
   const auto scope = p.g.scope("attn");
   const Rope rope{.head_dim = static_cast<int>(h.head_dim), .pairing = pairing};
-  Value q = p.linear(x, w.q, w.q_bias);          // [T, H*hd]
-  Value k = p.linear(x, w.k, w.k_bias);          // [T, Hkv*hd]
-  const Value v = p.linear(x, w.v, w.v_bias);    // [T, Hkv*hd]
+  Value q = p.linear(x, w.q, w.q_bias);        // [T, H*hd]
+  Value k = p.linear(x, w.k, w.k_bias);        // [T, Hkv*hd]
+  const Value v = p.linear(x, w.v, w.v_bias);  // [T, Hkv*hd]
   if (w.q_norm) q = p.norm(q, w.q_norm, h.rms_eps);
   if (w.k_norm) k = p.norm(k, w.k_norm, h.rms_eps);
   q = p.rope(q, pass.rope_table, rope, "rope_q");

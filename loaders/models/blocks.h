@@ -9,12 +9,12 @@ namespace kerf {
 
 /// Weights of one attention layer. H query heads, Hkv key/value heads of size hd, E the model width.
 struct AttentionWeights {
-  Weight q{}, k{}, v{}, o{};                         // [H*hd,E] [Hkv*hd,E] [Hkv*hd,E] [E,H*hd]
-  Weight q_bias{}, k_bias{}, v_bias{}, o_bias{};     // empty: none
-  Weight q_norm{}, k_norm{};                         // [hd] each, per head; empty: none
+  Weight q{}, k{}, v{}, o{};                      // [H*hd,E] [Hkv*hd,E] [Hkv*hd,E] [E,H*hd]
+  Weight q_bias{}, k_bias{}, v_bias{}, o_bias{};  // empty: none
+  Weight q_norm{}, k_norm{};                      // [hd] each, per head; empty: none
 };
 struct FfnWeights {
-  Weight gate{}, up{}, down{};                       // [F,E] [F,E] [E,F]
+  Weight gate{}, up{}, down{};  // [F,E] [F,E] [E,F]
   Weight gate_bias{}, up_bias{}, down_bias{};
 };
 

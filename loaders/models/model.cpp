@@ -26,7 +26,8 @@ std::unique_ptr<Model> load_model(const gguf::File& file, std::vector<std::strin
     for (auto& w : finder.finish(strict)) warnings.push_back(std::move(w));
     return model;
   }
-  throw FileError({.path = file.path(), .field = "general.architecture", .found = "\"" + hparams.architecture + "\" has hyper-parameters but no model file"});
+  throw FileError(
+      {.path = file.path(), .field = "general.architecture", .found = "\"" + hparams.architecture + "\" has hyper-parameters but no model file"});
 }
 
 }  // namespace kerf

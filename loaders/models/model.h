@@ -14,8 +14,8 @@ namespace kerf {
 /// What a forward pass is built for: one micro-batch of one sequence.
 struct GraphOptions {
   int64_t tokens = 1;
-  int64_t outputs = 1;   // rows of logits wanted
-  int64_t context = 0;   // positions the KV state holds
+  int64_t outputs = 1;  // rows of logits wanted
+  int64_t context = 0;  // positions the KV state holds
   DType k = DType::f16, v = DType::f16;
 };
 

@@ -15,7 +15,7 @@ namespace kerf {
 
 /// A weight bound to a tensor of the file, before any graph exists.
 struct Weight {
-  std::string name{};    // in graphs, plans and rules
+  std::string name{};  // in graphs, plans and rules
   TensorDesc desc{};
   std::string source{};  // the file's tensor; another one than `name` for a tied output head
   explicit operator bool() const { return !name.empty(); }

@@ -36,7 +36,8 @@ void check_refused(const std::string& source, const std::string& what) {
 
 TEST_CASE("depth is limited where a template nests") {
   constexpr size_t n = 120'000;
-  for (const std::string open : {"(", "[", "{'a':", "not ", "-", "+", "a[", "f(", "a|join(", "1 if 1 else ", "x if ", "a.b(c=", "(1,", "[[", "1 + (", "a is in [", "not not "})
+  for (const std::string open :
+       {"(", "[", "{'a':", "not ", "-", "+", "a[", "f(", "a|join(", "1 if 1 else ", "x if ", "a.b(c=", "(1,", "[[", "1 + (", "a is in [", "not not "})
     check_refused("{{ " + times(open, n / open.size()) + " }}", "deeper than 64");
   check_refused(times("{% if 1 %}", 10'000), "deeper than 64");
   check_refused(times("{% for i in [1] %}", 10'000), "deeper than 64");
@@ -78,7 +79,8 @@ TEST_CASE("values that contain themselves many times over are not followed") {
   const std::string doubled = "{% set ns = namespace(x=[1]) %}{% for i in range(50) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}";
   check_refused(doubled + "{{ ns.x }}", "steps");
   check_refused(doubled + "{{ ns.x | tojson }}", "");
-  check_refused(doubled + "{% set a = ns.x %}{% set ns.x = [1] %}{% for i in range(50) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ a == ns.x }}", "steps");
+  check_refused(doubled + "{% set a = ns.x %}{% set ns.x = [1] %}{% for i in range(50) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ a == ns.x }}",
+                "steps");
   check_refused("{% set ns = namespace(x=[1]) %}{% for i in range(99999) %}{% set ns.x = [ns.x] %}{% endfor %}", "deeper than 64");
   check_refused("{% set ns = namespace() %}{% set ns.x = ns %}", "not supported");
   check_refused("{% set ns = namespace() %}{% set ns.x = [ns] %}", "not supported");
@@ -99,8 +101,10 @@ TEST_CASE("a conversation can be too deep, too") {
 
 TEST_CASE("cut and mangled templates never do more than throw") {
   const std::string whole =
-      "{%- if a is defined and b[1:-1] | length > 2 -%} x {{- a['b'].c(1, d=2) ~ \"s\\n\" }}{% for k, v in d.items() if k != 'x' %}{{ loop.index }}{% else %}{# c #}{% endfor %}"
-      "{% elif not c %}{% set ns = namespace(a=[1, 2.5], b={'c': none}) %}{% set ns.a = 'x' if y else z %}{% endif %}{% macro m(p, q='r') %}{{ p }}{% endmacro %}{{ m(1) }}";
+      "{%- if a is defined and b[1:-1] | length > 2 -%} x {{- a['b'].c(1, d=2) ~ \"s\\n\" }}{% for k, v in d.items() if k != 'x' %}{{ loop.index "
+      "}}{% else %}{# c #}{% endfor %}"
+      "{% elif not c %}{% set ns = namespace(a=[1, 2.5], b={'c': none}) %}{% set ns.a = 'x' if y else z %}{% endif %}{% macro m(p, q='r') %}{{ p "
+      "}}{% endmacro %}{{ m(1) }}";
   for (size_t i = 0; i < whole.size(); ++i) {
     for (const std::string& source : {whole.substr(0, i), whole.substr(i)}) {
       try {

@@ -37,7 +37,11 @@ TEST_CASE("conversations render as jinja2 renders them") {
     const auto name = row[0].get<std::string>();
     if (!templates.contains(name)) templates.emplace(name, ChatTemplate(read("templates/" + name + ".jinja")));
     const Json& messages = golden["conversations"][row[1].get<std::string>()];
-    const ChatTemplate::Options options{.add_generation_prompt = row[3].get<bool>(), .bos_token = "<s>", .eos_token = "</s>", .extra = golden["extras"][row[2].get<size_t>()], .date = golden["date"].get<std::string>()};
+    const ChatTemplate::Options options{.add_generation_prompt = row[3].get<bool>(),
+                                        .bos_token = "<s>",
+                                        .eos_token = "</s>",
+                                        .extra = golden["extras"][row[2].get<size_t>()],
+                                        .date = golden["date"].get<std::string>()};
     INFO(name << " " << row[1] << " extra " << row[2]);
     if (row[4].is_null()) {
       ++refused;
@@ -86,11 +90,47 @@ TEST_CASE("text of the conversation is marked, the template's and plain roles ar
 
 TEST_CASE("marks survive every operation on strings") {
   const Json secret = {{"s", " <|A|>b "}, {"list", {"<|A|>", "<|B|>"}}};
-  for (const std::string expression :
-       {"s", "s.strip()", "s | trim", "s[1:-1]", "s[::-1]", "s | upper", "s.title()", "s | capitalize", "s.replace('b', 'c')", "'xAy'.replace('A', s)", "s.split('b')[0]", "s | tojson", "[s] | tojson",
-        "{'k': s} | tojson(indent=1)", "[s]", "{'k': s}", "(s,)", "s ~ ''", "s + ''", "s * 1", "list | join('')", "list | first", "list | last", "list | map('lower') | list | join", "s if true else ''",
-        "s or 'x'", "s | default('x')", "dict(a=s).a", "namespace(a=s).a", "s | indent", "s | string", "s | safe", "s | reverse", "s | list | join", "list | sort | first", "[{'k': s}] | map(attribute='k') | first",
-        "s.lstrip() | trim", "list | unique | list | join", "s.split()[0]", "list[-1]", "','.join([s])"}) {
+  for (const std::string expression : {"s",
+                                       "s.strip()",
+                                       "s | trim",
+                                       "s[1:-1]",
+                                       "s[::-1]",
+                                       "s | upper",
+                                       "s.title()",
+                                       "s | capitalize",
+                                       "s.replace('b', 'c')",
+                                       "'xAy'.replace('A', s)",
+                                       "s.split('b')[0]",
+                                       "s | tojson",
+                                       "[s] | tojson",
+                                       "{'k': s} | tojson(indent=1)",
+                                       "[s]",
+                                       "{'k': s}",
+                                       "(s,)",
+                                       "s ~ ''",
+                                       "s + ''",
+                                       "s * 1",
+                                       "list | join('')",
+                                       "list | first",
+                                       "list | last",
+                                       "list | map('lower') | list | join",
+                                       "s if true else ''",
+                                       "s or 'x'",
+                                       "s | default('x')",
+                                       "dict(a=s).a",
+                                       "namespace(a=s).a",
+                                       "s | indent",
+                                       "s | string",
+                                       "s | safe",
+                                       "s | reverse",
+                                       "s | list | join",
+                                       "list | sort | first",
+                                       "[{'k': s}] | map(attribute='k') | first",
+                                       "s.lstrip() | trim",
+                                       "list | unique | list | join",
+                                       "s.split()[0]",
+                                       "list[-1]",
+                                       "','.join([s])"}) {
     INFO(expression);
     const auto out = ChatTemplate("<|t|>{{ " + expression + " }}<|t|>").render(Json::array(), {.extra = secret});
     size_t template_bars = 0, user_bars = 0;

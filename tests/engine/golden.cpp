@@ -62,7 +62,8 @@ std::vector<float> logits(Session& session, const std::vector<int32_t>& tokens, 
   session.rewind(0);
   for (int64_t done = 0; done < n; done += chunk) {
     const int64_t part = std::min(chunk, n - done);
-    session.forward({tokens.data() + done, static_cast<size_t>(part)}, part, [&](int64_t, std::span<const float> rows) { all.insert(all.end(), rows.begin(), rows.end()); });
+    session.forward({tokens.data() + done, static_cast<size_t>(part)}, part,
+                    [&](int64_t, std::span<const float> rows) { all.insert(all.end(), rows.begin(), rows.end()); });
   }
   return all;
 }
@@ -79,6 +80,8 @@ double nmse(const std::vector<float>& all, const std::vector<float>& want) {
   return error / norm;
 }
 
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) { return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0; }
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
 
 }  // namespace kerf::test

@@ -50,7 +50,11 @@ TEST_CASE("every split point of every golden model gives the same bits") {
     const auto want = logits(host, g.tokens_150, 100);
     const size_t units = static_cast<size_t>(host.model().hparams().n_layer) + 1;
     o.devices = kDevices;
-    for (const auto& order : std::vector<std::vector<std::string>>{{"cpu", "pretend:0"}, {"pretend:0", "cpu"}, {"cpu", "pretend:0", "pretend:1"}, {"pretend:1", "pretend:0", "cpu"}, {"pretend:0", "cpu", "pretend:1"}})
+    for (const auto& order : std::vector<std::vector<std::string>>{{"cpu", "pretend:0"},
+                                                                   {"pretend:0", "cpu"},
+                                                                   {"cpu", "pretend:0", "pretend:1"},
+                                                                   {"pretend:1", "pretend:0", "cpu"},
+                                                                   {"pretend:0", "cpu", "pretend:1"}})
       for (const auto& split : splits(units, order)) {
         INFO(name << ": " << fmt::format("{}", fmt::join(split, " ")));
         o.rules = rules_for(split, order.front() != "cpu");

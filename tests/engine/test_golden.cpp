@@ -74,7 +74,8 @@ TEST_CASE("feeding a prompt in pieces does not change its logits") {
 
 TEST_CASE("the number of threads does not change a bit") {
   const Golden g = golden("qwen2");
-  for (const auto& [path, activations] : {std::pair{golden("llama").path("Q4_K_M"), DType::q8_g16}, std::pair{golden("llama").path("Q2_K"), DType::f32}, std::pair{g.path("f16"), DType::f32}}) {
+  for (const auto& [path, activations] : {std::pair{golden("llama").path("Q4_K_M"), DType::q8_g16},
+                                          std::pair{golden("llama").path("Q2_K"), DType::f32}, std::pair{g.path("f16"), DType::f32}}) {
     std::vector<float> first;
     for (const int threads : {1, 2, 3, 8}) {
       auto o = options(path, "cpu");
@@ -100,8 +101,10 @@ TEST_CASE("every instruction set gives an answer within the gate") {
       o.policy.isa = isa;
       Session session(o, kernels());
       INFO(type << " with " << name_of(isa));
-      if (type == "f16") CHECK(nmse(logits(session, g.tokens_33), g.oracle("f16_33")) <= 5e-6);
-      else CHECK(nmse(logits(session, g.tokens_33), g.oracle("Q4_K_M_33_last8")) <= g.llama_cpp_nmse.at(type).at("33_last8"));
+      if (type == "f16")
+        CHECK(nmse(logits(session, g.tokens_33), g.oracle("f16_33")) <= 5e-6);
+      else
+        CHECK(nmse(logits(session, g.tokens_33), g.oracle("Q4_K_M_33_last8")) <= g.llama_cpp_nmse.at(type).at("33_last8"));
     }
   }
 }

@@ -65,7 +65,8 @@ TEST_CASE("devices are named strictly") {
   CHECK(make_device("cpu")->limit() == 0);
   CHECK(make_device("cpu=2GiB")->limit() == int64_t{2} << 30);
   CHECK(make_device("pretend:3=1.5KiB")->limit() == 1536);
-  for (const std::string wrong : {"gpu", "pretend:0", "pretend:=1GiB", "pretend:x=1GiB", "pretend:-1=1GiB", "pretend:0=many", "cuda:0=1GiB", "cpu=1XB", ""}) {
+  for (const std::string wrong :
+       {"gpu", "pretend:0", "pretend:=1GiB", "pretend:x=1GiB", "pretend:-1=1GiB", "pretend:0=many", "cuda:0=1GiB", "cpu=1XB", ""}) {
     INFO(wrong);
     CHECK_THROWS_AS(make_device(wrong), Error);
   }

@@ -10,7 +10,8 @@ using namespace kerf::test;
 namespace {
 
 Plan plan_with(const Graph& g, const std::vector<Rule>& rules) {
-  return make_plan(g, place(g, rules, {"cpu", "pretend:0", "pretend:1"}), {.tokens = 3, .outputs = 3, .context = 8}, reference_kernels(), reference_policy());
+  return make_plan(g, place(g, rules, {"cpu", "pretend:0", "pretend:1"}), {.tokens = 3, .outputs = 3, .context = 8}, reference_kernels(),
+                   reference_policy());
 }
 
 int copies_of(const Plan& plan, const Graph& g, const std::string& value) {
@@ -85,7 +86,8 @@ TEST_CASE("a pinned kernel is used or refused") {
 TEST_CASE("two kernels of equal preference for one problem are an error") {
   Registry registry;
   auto adder = registry.backend("reference");
-  const Kernel k{.op = Add::name, .variant = "a", .note = "n", .accepts = [](const Problem&) { return Support{}; }, .run = [](const Problem&, const Call&) {}};
+  const Kernel k{
+      .op = Add::name, .variant = "a", .note = "n", .accepts = [](const Problem&) { return Support{}; }, .run = [](const Problem&, const Call&) {}};
   adder.add(k);
   Kernel other = k;
   other.variant = "b";
@@ -116,14 +118,16 @@ TEST_CASE("a pass over three devices computes what one device computes") {
   std::map<std::string, std::vector<float>> weights;
   for (const auto& value : g.values())
     if (value.kind == Kind::weight)
-      for (int64_t i = 0; i < value.desc.size(); ++i) weights[value.name].push_back(static_cast<float>((i * 7 + static_cast<int64_t>(value.name.size())) % 11 - 5) / 8);
+      for (int64_t i = 0; i < value.desc.size(); ++i)
+        weights[value.name].push_back(static_cast<float>((i * 7 + static_cast<int64_t>(value.name.size())) % 11 - 5) / 8);
   std::vector<int32_t> ids{4, 0, 9};
   const std::map<std::string, std::byte*> inputs{{"tokens", reinterpret_cast<std::byte*>(ids.data())}};
   const auto compute = [&](const std::vector<Rule>& rules) {
     const auto host = make_device("cpu"), d0 = make_device("pretend:0=1MiB"), d1 = make_device("pretend:1=1MiB");
     const auto graph = std::make_shared<const Graph>(g);
     const auto plan = std::make_shared<const Plan>(plan_with(g, rules));
-    Storage storage({host.get(), d0.get(), d1.get()}, g, plan->placement, [&](const std::string& name) { return std::as_bytes(std::span<const float>(weights.at(name))); });
+    Storage storage({host.get(), d0.get(), d1.get()}, g, plan->placement,
+                    [&](const std::string& name) { return std::as_bytes(std::span<const float>(weights.at(name))); });
     storage.reserve(*plan);
     Program program(graph, plan, reference_kernels(), storage, inputs);
     ThreadPool pool(2);

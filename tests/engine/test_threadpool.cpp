@@ -35,9 +35,10 @@ TEST_CASE("what a loop wrote is seen after it, thousands of times") {
 
 TEST_CASE("an exception of a body reaches the caller, and the pool goes on") {
   ThreadPool pool(3);
-  CHECK_THROWS_AS(pool.parallel_for(100, [](int64_t i) {
-    if (i == 41) throw std::runtime_error("41");
-  }),
+  CHECK_THROWS_AS(pool.parallel_for(100,
+                                    [](int64_t i) {
+                                      if (i == 41) throw std::runtime_error("41");
+                                    }),
                   std::runtime_error);
   std::atomic<int> n{0};
   pool.parallel_for(10, [&](int64_t) { n++; });

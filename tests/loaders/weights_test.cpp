@@ -108,7 +108,8 @@ TEST_CASE("scan_values names tensor, place and value") {
   const auto file = open(bytes);
   const auto lines = scan_values(file);
   REQUIRE(lines.size() == 1);
-  CHECK(std::string(lines[0].what()) == "m: offset " + std::to_string(file.tensor("blk.0.ffn_up.weight")->offset + 20) + ": blk.0.ffn_up.weight[10]: inf");
+  CHECK(std::string(lines[0].what()) ==
+        "m: offset " + std::to_string(file.tensor("blk.0.ffn_up.weight")->offset + 20) + ": blk.0.ffn_up.weight[10]: inf");
 }
 
 }  // namespace kerf::test

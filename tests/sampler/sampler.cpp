@@ -56,8 +56,14 @@ TEST_CASE("top-k keeps exactly k, ties by id") {
 TEST_CASE("top-p keeps the fewest that reach the mass") {
   SamplerOptions o = kOpen;
   const auto logits = logs({0.1, 0.4, 0.2, 0.3});
-  for (const auto& [p, expected] : std::vector<std::pair<float, std::vector<int32_t>>>{
-           {0.0f, {1}}, {0.39f, {1}}, {0.41f, {1, 3}}, {0.69f, {1, 3}}, {0.71f, {1, 3, 2}}, {0.89f, {1, 3, 2}}, {0.91f, {1, 3, 2, 0}}, {1.0f, {1, 3, 2, 0}}}) {
+  for (const auto& [p, expected] : std::vector<std::pair<float, std::vector<int32_t>>>{{0.0f, {1}},
+                                                                                       {0.39f, {1}},
+                                                                                       {0.41f, {1, 3}},
+                                                                                       {0.69f, {1, 3}},
+                                                                                       {0.71f, {1, 3, 2}},
+                                                                                       {0.89f, {1, 3, 2}},
+                                                                                       {0.91f, {1, 3, 2, 0}},
+                                                                                       {1.0f, {1, 3, 2, 0}}}) {
     o.top_p = p;
     CHECK(ids(o, logits) == expected);
   }
@@ -66,7 +72,8 @@ TEST_CASE("top-p keeps the fewest that reach the mass") {
 TEST_CASE("min-p keeps those near the best") {
   SamplerOptions o = kOpen;
   const auto logits = logs({0.1, 0.4, 0.2, 0.3});
-  for (const auto& [p, expected] : std::vector<std::pair<float, std::vector<int32_t>>>{{0.24f, {1, 3, 2, 0}}, {0.26f, {1, 3, 2}}, {0.49f, {1, 3, 2}}, {0.51f, {1, 3}}, {0.76f, {1}}, {1.0f, {1}}}) {
+  for (const auto& [p, expected] : std::vector<std::pair<float, std::vector<int32_t>>>{
+           {0.24f, {1, 3, 2, 0}}, {0.26f, {1, 3, 2}}, {0.49f, {1, 3, 2}}, {0.51f, {1, 3}}, {0.76f, {1}}, {1.0f, {1}}}) {
     o.min_p = p;
     CHECK(ids(o, logits) == expected);
   }
