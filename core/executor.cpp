@@ -26,7 +26,8 @@ constexpr int64_t kStagingBytes = 1 << 20;
 
 }  // namespace
 
-Storage::Storage(std::vector<Device*> devices, const Graph& graph, const Placement& placement, const Source& source, const Progress& progress) {
+Storage::Storage(const std::vector<Device*>& devices, const Graph& graph, const Placement& placement, const Source& source,
+                 const Progress& progress) {
   for (Device* d : devices) devices_[d->id()].device = d;
   std::map<DeviceId, int64_t> need;
   std::map<std::string, std::string> tensor;  // weight -> tensor in the file

@@ -23,7 +23,7 @@ class Storage {
 
   /// Takes memory for weights and state of `placement` and uploads the weights whose home is not the host.
   /// Weights of the host are used where `source` has them. @throws Error(memory)
-  Storage(std::vector<Device*> devices, const Graph& graph, const Placement& placement, const Source& source, const Progress& progress = {});
+  Storage(const std::vector<Device*>& devices, const Graph& graph, const Placement& placement, const Source& source, const Progress& progress = {});
   /// Makes room for the arenas of `plan`; those of other plans share it.
   void reserve(const Plan& plan);
 

@@ -137,6 +137,7 @@ Value Graph::append(Op op, std::vector<Value> in, std::string_view name) {
     node_name += fmt::format(".{}", n);
   }
   std::vector<TensorDesc> descs;
+  descs.reserve(in.size());
   for (const Value v : in) descs.push_back(values_[v.id].desc);
   try {
     descs = infer(op, descs);
@@ -147,7 +148,7 @@ Value Graph::append(Op op, std::vector<Value> in, std::string_view name) {
   ValueInfo out{.name = node_name, .desc = descs[0], .kind = Kind::computed};
   if (std::holds_alternative<KvWrite>(op)) out.alias_of = storage(in[0]);
   const Value v = add_value(std::move(out));
-  nodes_.push_back({.name = node_name, .op = std::move(op), .in = std::move(in), .out = {v}});
+  nodes_.push_back({.name = node_name, .op = op, .in = std::move(in), .out = {v}});
   return v;
 }
 

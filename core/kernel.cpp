@@ -75,7 +75,7 @@ std::string to_text(const Op& op) {
 
 Problem problem(Op op, std::vector<TensorDesc> in) {
   auto out = infer(op, in);
-  return {std::move(op), std::move(in), std::move(out)};
+  return {op, std::move(in), std::move(out)};
 }
 
 std::string to_text(const Problem& p) {
