@@ -114,6 +114,7 @@ run_tests() {
   step lint 'clang-tidy on core and the models' lint
   step clang-configure 'configure build/clang, warnings are errors' cmake -S . -B build/clang -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER=clang++ -DKERF_WERROR=ON
   step clang-build 'build everything with clang' build build/clang
+  step clang-test 'plans and logits are the same with clang' ctest --test-dir build/clang -R '^(test_models|test_plan)$' --no-tests=error --output-on-failure
   step dev-configure 'configure build/dev' configure dev
   step dev-build 'build kernels and readers with address and undefined-behaviour sanitizers' build build/dev --target "${asan_targets[@]}"
   step dev-test 'test them' ctest --preset dev -j "$jobs" -R "$asan_tests" --no-tests=error
