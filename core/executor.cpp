@@ -33,7 +33,7 @@ Storage::Storage(const std::vector<Device*>& devices, const Graph& graph, const 
   std::map<std::string, std::string> tensor;  // weight -> tensor in the file
   for (const auto& value : graph.values())
     if (value.kind == Kind::weight) tensor[value.name] = value.source;
-  int64_t to_upload = 0;
+  int64_t to_upload = 0, uploaded = 0;
   for (const auto& home : placement.homes) {
     if (home.kind == Kind::weight && home.device == kHost) continue;
     need[home.device] += device_aligned(home.desc.bytes());
@@ -54,8 +54,8 @@ Storage::Storage(const std::vector<Device*>& devices, const Graph& graph, const 
     Device& target = device(home.device);
     const Inside inside(&target);
     target.upload(at, source(tensor.at(home.name)).data(), home.desc.bytes());
-    uploaded_ += home.desc.bytes();
-    if (progress) progress(uploaded_, to_upload);
+    uploaded += home.desc.bytes();
+    if (progress) progress(uploaded, to_upload);
   }
 }
 
@@ -77,7 +77,6 @@ Device& Storage::device(const DeviceId& id) const {
 
 std::byte* Storage::home(const std::string& name) const { return homes_.at(name); }
 std::byte* Storage::arena(const DeviceId& id) const { return devices_.at(id).arena.data(); }
-int64_t Storage::arena_bytes(const DeviceId& id) const { return devices_.at(id).arena.size(); }
 int64_t Storage::taken(const DeviceId& id) const { return devices_.at(id).homes.size() + devices_.at(id).arena.size(); }
 
 Program::Program(std::shared_ptr<const Graph> graph, std::shared_ptr<const Plan> plan, const Registry& registry, Storage& memory,

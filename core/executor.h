@@ -30,8 +30,6 @@ class Storage {
   Device& device(const DeviceId& id) const;
   std::byte* home(const std::string& name) const;
   std::byte* arena(const DeviceId& id) const;
-  int64_t arena_bytes(const DeviceId& id) const;
-  int64_t uploaded_bytes() const { return uploaded_; }
   /// Bytes taken on a device so far.
   int64_t taken(const DeviceId& id) const;
 
@@ -42,7 +40,6 @@ class Storage {
   };
   std::map<DeviceId, PerDevice> devices_;
   std::unordered_map<std::string, std::byte*> homes_;
-  int64_t uploaded_ = 0;
 };
 
 /// What an observer is shown after each step.

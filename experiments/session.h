@@ -71,7 +71,6 @@ class Session {
   ThreadPool& pool() { return pool_; }
   const std::vector<std::string>& warnings() const { return warnings_; }
   const ExecutorCounters& counters() const { return counters_; }
-  int64_t uploaded_bytes() const { return storage_ ? storage_->uploaded_bytes() : 0; }
   std::vector<const Device*> devices() const;
   /// Bytes taken on a device by weights, state and arena.
   int64_t taken(const DeviceId& id) const { return storage_ ? storage_->taken(id) : 0; }

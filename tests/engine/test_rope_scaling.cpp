@@ -1,6 +1,6 @@
 // From the keys of a file to rotation angles: linear scaling and YaRN as a model sees them.
 #include <cmath>
-#include <fstream>
+#include <cstdio>
 
 #include "experiments/io.h"
 #include "tests/catch.h"
