@@ -44,6 +44,17 @@ enum class DType : uint8_t {
   q1_0,
   q2_0,
   q8_g16,
+  bf16_t16,
+  q4_0_r16,
+  q4_1_r16,
+  q5_0_r16,
+  q5_1_r16,
+  q8_0_r16,
+  q2_k_r16,
+  q3_k_r16,
+  q4_k_r16,
+  q5_k_r16,
+  q6_k_r16,
   count
 };
 
@@ -53,6 +64,7 @@ struct DTypeInfo {
   int block_values = 1;  // values that share one block; a row is a whole number of blocks
   int block_bytes = 0;
   int gguf_id = -1;  // -1: never stored in a file
+  int tile_rows = 1; // rows that are stored together: the bytes of a row are then not contiguous, and rows are padded to a whole tile
 };
 
 /// Sizes: GGUF specification (ggml-org/ggml docs/gguf.md) and ggml-common.h's block structs, restated.
@@ -92,12 +104,53 @@ inline constexpr std::array<DTypeInfo, static_cast<size_t>(DType::count)> kDType
     {DType::q2_0, "q2_0", 64, 18, 42},
     // Activations for integer kernels: per row int8 q[K], then f32 d[K/16], then f32 sum[K/16] (quant/q8_g16.h).
     {DType::q8_g16, "q8_g16", 32, 48, -1},
+    // Activations for bf16 matrix units: tiles of 16 rows x 32 values, 1 KB each (quant/bf16_t16.h).
+    {DType::bf16_t16, "bf16_t16", 32, 64, -1, 16},
+    // Weights with sixteen rows interleaved: the bytes of sixteen blocks in another order (quant/interleaved.h).
+    {DType::q4_0_r16, "q4_0_r16", 32, 18, -1, 16},
+    {DType::q4_1_r16, "q4_1_r16", 32, 20, -1, 16},
+    {DType::q5_0_r16, "q5_0_r16", 32, 22, -1, 16},
+    {DType::q5_1_r16, "q5_1_r16", 32, 24, -1, 16},
+    {DType::q8_0_r16, "q8_0_r16", 32, 34, -1, 16},
+    {DType::q2_k_r16, "q2_k_r16", 256, 84, -1, 16},
+    {DType::q3_k_r16, "q3_k_r16", 256, 110, -1, 16},
+    {DType::q4_k_r16, "q4_k_r16", 256, 144, -1, 16},
+    {DType::q5_k_r16, "q5_k_r16", 256, 176, -1, 16},
+    {DType::q6_k_r16, "q6_k_r16", 256, 210, -1, 16},
 }};
 
 constexpr const DTypeInfo& info(DType t) { return kDTypes[static_cast<size_t>(t)]; }
 constexpr std::string_view name_of(DType t) { return info(t).name; }
-/// Bytes of `n` consecutive values; n must be a multiple of the block.
+/// Bytes of `n` consecutive values of a row; n must be a multiple of the block.
 constexpr int64_t row_bytes(DType t, int64_t n) { return n / info(t).block_values * info(t).block_bytes; }
+
+/// The format with sixteen rows interleaved that holds the same values; nothing if `t` has none.
+constexpr std::optional<DType> interleaved(DType t) {
+  switch (t) {
+    case DType::q4_0:
+      return DType::q4_0_r16;
+    case DType::q4_1:
+      return DType::q4_1_r16;
+    case DType::q5_0:
+      return DType::q5_0_r16;
+    case DType::q5_1:
+      return DType::q5_1_r16;
+    case DType::q8_0:
+      return DType::q8_0_r16;
+    case DType::q2_k:
+      return DType::q2_k_r16;
+    case DType::q3_k:
+      return DType::q3_k_r16;
+    case DType::q4_k:
+      return DType::q4_k_r16;
+    case DType::q5_k:
+      return DType::q5_k_r16;
+    case DType::q6_k:
+      return DType::q6_k_r16;
+    default:
+      return std::nullopt;
+  }
+}
 
 constexpr std::optional<DType> dtype_named(std::string_view name) {
   for (const auto& row : kDTypes)

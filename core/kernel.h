@@ -50,6 +50,7 @@ struct Kernel {
   std::string_view note{};  // one sentence: what changes against that rung, and why it helps
   int preference = 0;       // the highest that accepts wins; equal ones for one problem are an error at start-up
   Isa isa = Isa::base;      // what the machine must have
+  double unit = 0x1p-24;    // unit roundoff of the narrowest format it rounds to: 2^-24 f32; 2^-9 for products in bf16
   Support (*accepts)(const Problem&) = nullptr;
   size_t (*scratch_bytes)(const Problem&) = nullptr;  // null: none
   void (*run)(const Problem&, const Call&) = nullptr;

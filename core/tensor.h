@@ -19,7 +19,11 @@ struct TensorDesc {
   constexpr int64_t rows() const { return shape[0] * shape[1] * shape[2]; }
   constexpr int64_t size() const { return rows() * cols(); }
   constexpr int64_t row_bytes() const { return kerf::row_bytes(dtype, cols()); }
-  constexpr int64_t bytes() const { return rows() * row_bytes(); }
+  /// Rows are padded to whole tiles in formats that store several rows together.
+  constexpr int64_t bytes() const {
+    const int64_t tile = info(dtype).tile_rows;
+    return (rows() + tile - 1) / tile * tile * row_bytes();
+  }
   bool operator==(const TensorDesc&) const = default;
 };
 
@@ -37,7 +41,7 @@ struct TensorView {
   T* as() const {
     return static_cast<T*>(data);
   }
-  /// First byte of row r.
+  /// First byte of row r; only for formats whose rows are stored one by one (tile_rows 1).
   template <class T>
   T* row(int64_t r) const {
     return reinterpret_cast<T*>(static_cast<std::byte*>(data) + r * desc.row_bytes());

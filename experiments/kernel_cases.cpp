@@ -50,9 +50,13 @@ void cases_of(Cases& cases, const Rows&) {
 void cases_of(Cases& cases, const MatMul&) {
   for (const DType t : weight_types())
     for (const auto& s : kMatShapes) {
-      const int64_t K = columns(s, t), whole = (K + 31) / 32 * 32;
+      const int64_t K = columns(s, t);
       add(cases, MatMul{}, {matrix(DType::f32, s.T, K), matrix(t, s.N, K)});
-      if (info(t).block_values > 1 || K == whole) add(cases, MatMul{}, {matrix(DType::q8_g16, s.T, K), matrix(t, s.N, K)});
+      if (K % 32 != 0) continue;
+      for (const DType x : {DType::q8_g16, DType::bf16_t16}) {
+        add(cases, MatMul{}, {matrix(x, s.T, K), matrix(t, s.N, K)});
+        if (const auto r16 = interleaved(t)) add(cases, MatMul{}, {matrix(x, s.T, K), matrix(*r16, s.N, K)});
+      }
     }
 }
 
@@ -144,10 +148,14 @@ void cases_of(Cases& cases, const Convert&) {
   for (const DType from : weight_types())
     for (const int64_t T : {1, 5})
       add(cases, Convert{DType::f32}, {matrix(from, T, info(from).block_values == 1 ? 37 : 2 * info(from).block_values)});
-  for (const DType to : {DType::f16, DType::bf16, DType::q8_g16})
+  for (const DType to : {DType::f16, DType::bf16, DType::q8_g16, DType::bf16_t16})
     for (const int64_t T : {1, 3, 17})
       for (const int64_t K : {32, 33, 96, 576, 2048})
         if (K % info(to).block_values == 0) add(cases, Convert{to}, {matrix(DType::f32, T, K)});
+  for (const DType from : weight_types())
+    if (const auto to = interleaved(from))
+      for (const int64_t N : {1, 16, 33, 100})
+        for (const int64_t blocks : {1, 3}) add(cases, Convert{*to}, {matrix(from, N, blocks * info(from).block_values)});
 }
 
 /// Calls f(Alternative{}) for each op of the variant.

@@ -83,7 +83,7 @@ Attempt attempt(const Kernel& kernel, const Problem& p, const KernelInputs& inpu
 
 std::vector<float> decoded(const TensorDesc& d, const std::vector<std::byte>& bytes) {
   std::vector<float> values(static_cast<size_t>(d.size()));
-  for (int64_t r = 0; r < d.rows(); ++r) quant::decode_row(d.dtype, bytes.data() + r * d.row_bytes(), d.cols(), values.data() + r * d.cols());
+  for (int64_t r = 0; r < d.rows(); ++r) quant::decode_row_of(d, bytes.data(), r, values.data() + r * d.cols());
   return values;
 }
 

@@ -9,6 +9,8 @@
 
 #include "core/error.h"
 #include "core/half.h"
+#include "quant/bf16_t16.h"
+#include "quant/formats.h"
 #include "quant/q8_g16.h"
 
 namespace kerf {
@@ -149,7 +151,25 @@ void fill_q8_g16(Random& random, const RowMaker& maker, std::byte* row, int64_t 
   }
 }
 
+std::vector<std::byte> values(Random random, const TensorDesc& d, const RowMaker& maker);
+
+/// Formats that store rows in tiles: made row by row, then put into tiles.
+std::vector<std::byte> tiled_values(Random random, const TensorDesc& d, const RowMaker& maker) {
+  std::vector<std::byte> bytes(static_cast<size_t>(d.bytes()));
+  if (d.dtype == DType::bf16_t16) {
+    const auto rows = values(random, {DType::bf16, d.shape}, maker);
+    for (int64_t r = 0; r < d.rows(); ++r)
+      for (int64_t k = 0; k < d.cols(); ++k)
+        std::memcpy(bytes.data() + 2 * quant::BF16_T16::index(r, k, d.cols()), rows.data() + 2 * (r * d.cols() + k), 2);
+    return bytes;
+  }
+  for (const auto& row : kDTypes)
+    if (interleaved(row.dtype) == d.dtype) quant::interleave({row.dtype, d.shape}, values(random, {row.dtype, d.shape}, maker).data(), bytes.data());
+  return bytes;
+}
+
 std::vector<std::byte> values(Random random, const TensorDesc& d, const RowMaker& maker) {
+  if (info(d.dtype).tile_rows > 1) return tiled_values(random, d, maker);
   std::vector<std::byte> bytes(static_cast<size_t>(d.bytes()));
   std::vector<float> row(static_cast<size_t>(d.cols()));
   for (int64_t r = 0; r < d.rows(); ++r) {

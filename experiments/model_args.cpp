@@ -47,7 +47,7 @@ KernelPolicy kernel_policy(const ModelArgs& args) {
   if (!args.isa.empty()) {
     const auto isa = isa_named(args.isa);
     if (!isa)
-      throw Error(ErrorKind::usage, fmt::format("no instruction set is called \"{}\"", printable(args.isa)), "--isa", "base, avx2, avx512 or vnni");
+      throw Error(ErrorKind::usage, fmt::format("no instruction set is called \"{}\"", printable(args.isa)), "--isa", "base, avx2, avx512, vnni or amx");
     if (*isa > policy.isa) throw Error(ErrorKind::usage, fmt::format("this machine has {}, not {}", name_of(policy.isa), args.isa), "--isa");
     policy.isa = *isa;
   }

@@ -1,7 +1,9 @@
 // All block formats that kerf can decode: dispatch from the dtype found in a file to the format's type.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 
+#include "core/tensor.h"
 #include "quant/floats.h"
 #include "quant/q2_k.h"
 #include "quant/q3_k.h"
@@ -60,5 +62,14 @@ bool has_decoder(DType type);
 
 /// Decodes the n values of one row (a whole number of blocks). The type must have a decoder (KERF_CHECK).
 void decode_row(DType type, const void* row, int64_t n, float* out);
+
+/// Whether any tensor of this type can be decoded: has_decoder(), and the formats that store rows in tiles.
+bool is_decodable(DType type);
+
+/// Decodes row r of the tensor at `data`. The type must be decodable (KERF_CHECK).
+void decode_row_of(const TensorDesc& d, const void* data, int64_t r, float* out);
+
+/// The weight `rows` [N,K] of an affine format with sixteen rows interleaved (quant/interleaved.h), bytes of the result's desc.
+void interleave(const TensorDesc& d, const void* rows, std::byte* out);
 
 }  // namespace kerf::quant

@@ -1,10 +1,12 @@
 // convert: x in another dtype. To f32: the format's values. From f32: the nearest f16 or bf16 (ties to even), or the
-// format's own rule for activations.
+// format's own rule for activations. From a weight's format to its interleaved form: the same bytes in another order.
 #include <algorithm>
+#include <cstring>
 
 #include "backends/reference/decode.h"
 #include "core/half.h"
 #include "core/threadpool.h"
+#include "quant/bf16_t16.h"
 #include "quant/q8_g16.h"
 
 namespace kerf::reference {
@@ -13,21 +15,26 @@ namespace {
 void run(const Problem& p, const Call& call) {
   const auto &x = call.in[0], &out = call.out[0];
   const DType to = std::get<Convert>(p.op).to;
+  const int64_t K = x.desc.cols();
+  if (to == interleaved(x.desc.dtype)) return quant::interleave(x.desc, x.data, out.as<std::byte>());
+  if (to == DType::bf16_t16) std::memset(out.data, 0, static_cast<size_t>(out.desc.bytes()));  // the last tile may have rows that x lacks
   call.pool.parallel_for(x.desc.rows(), [&](int64_t r) {
     const auto row = decoded(x, r);
     if (to == DType::f32) std::copy(row.begin(), row.end(), out.row<float>(r));
     if (to == DType::f16) std::transform(row.begin(), row.end(), out.row<uint16_t>(r), float_to_half);
     if (to == DType::bf16) std::transform(row.begin(), row.end(), out.row<uint16_t>(r), float_to_bf16);
-    if (to == DType::q8_g16) quant::Q8_G16::encode_row(row.data(), x.desc.cols(), out.row<std::byte>(r));
+    if (to == DType::q8_g16) quant::Q8_G16::encode_row(row.data(), K, out.row<std::byte>(r));
+    if (to == DType::bf16_t16)
+      for (int64_t k = 0; k < K; ++k) out.as<uint16_t>()[quant::BF16_T16::index(r, k, K)] = float_to_bf16(row[k]);
   });
 }
 
 Support accepts(const Problem& p) {
   const DType from = p.in[0].dtype, to = std::get<Convert>(p.op).to;
   if (auto s = require(decodable(from), "the source format has no decoder"); !s) return s;
-  if (to == DType::f32) return {};
-  return require(from == DType::f32 && (to == DType::f16 || to == DType::bf16 || to == DType::q8_g16),
-                 "only f32 is converted to f16, bf16 or q8_g16");
+  if (to == DType::f32 || to == interleaved(from)) return {};
+  return require(from == DType::f32 && (to == DType::f16 || to == DType::bf16 || to == DType::q8_g16 || to == DType::bf16_t16),
+                 "only f32 is converted to f16, bf16, q8_g16 or bf16_t16, and a weight to its own interleaved form");
 }
 
 }  // namespace

@@ -7,12 +7,12 @@
 
 namespace kerf::reference {
 
-inline bool decodable(DType t) { return quant::has_decoder(t); }
+inline bool decodable(DType t) { return quant::is_decodable(t); }
 
 /// Row r of a tensor of any decodable dtype, exactly as its format defines the values.
 inline std::vector<float> decoded(const TensorView& t, int64_t r) {
   std::vector<float> row(static_cast<size_t>(t.desc.cols()));
-  quant::decode_row(t.desc.dtype, t.row<const std::byte>(r), t.desc.cols(), row.data());
+  quant::decode_row_of(t.desc, t.data, r, row.data());
   return row;
 }
 
