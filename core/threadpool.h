@@ -1,6 +1,6 @@
 // A pool for parallel loops. Thread t begins with its own contiguous part of the indices, so that it walks its own stretch
-// of memory, and the same stretch in every loop of that length; a thread that runs out takes single indices from the end
-// of another's part (work stealing: Blumofe & Leiserson 1999), so that a thread that was preempted delays nobody.
+// of memory, and the same stretch in every loop of that length; a thread that runs out takes single indices of
+// another's part (work stealing: Blumofe & Leiserson 1999), so that a thread that was preempted delays nobody.
 // Workers spin for a bounded time between loops (a decode step is hundreds of short ones), then sleep on a futex: on a
 // shared machine an endless spin steals the core from the thread it waits for (measured: OpenMP's spin barrier, 2 threads
 // on a busy 2-core machine, ran at half the speed of one thread).
@@ -26,7 +26,7 @@ class ThreadPool {
 
   /// Calls body(i) once for each i in [0, n), from any thread, and returns when all are done. Which thread takes which i
   /// is not fixed, so a result must not depend on it: give each output element to exactly one i. Where all threads are
-  /// awake and equally fast, thread t takes about [n*t/threads, n*(t+1)/threads), in order. n is below 2^32.
+  /// awake and equally fast, thread t takes about [n*t/threads, n*(t+1)/threads), in order. n is below 2^28.
   /// An exception of a body ends the loop early and is rethrown here. Not to be called from inside a body.
   template <class Body>
   void parallel_for(int64_t n, Body&& body) {
@@ -51,7 +51,6 @@ class ThreadPool {
   std::vector<Work> take_work();
 
  private:
-  struct Seat;
   struct Shared;
   void run(int64_t n, void (*call)(void*, int64_t), void* body);
   int threads_;
