@@ -13,7 +13,9 @@
 #include <array>
 #include <cmath>
 #include <concepts>
+#include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "attention/online_softmax.h"
 #include "attention/spec.h"
@@ -26,6 +28,7 @@ constexpr int64_t kChunk = 256;    // keys per softmax: long enough to hide the 
 constexpr int64_t kBlock = 64;     // keys transposed at a time: 64 x 128 floats are 32 KiB
 constexpr int64_t kTileRows = 64;  // query rows that share a transposed block; its cost is 1/8 of theirs at AVX-512 rates
 constexpr int64_t kMaxHeadDim = 512;
+constexpr int64_t kMaxCodedHeadDim = 256;  // of a cache whose rows are decoded first
 
 /// What an instruction set supplies: a vector V of `width` floats and how to load it from either cache format.
 template <class L>
@@ -111,10 +114,19 @@ void strip_of(int rows, Args&&... args) {
   strip<L, Rows>(args...);
 }
 
-/// One key/value head's memory: [n_ctx, hd] of float or binary16 (as uint16_t).
-template <class T>
+/// A cache in any other format: rows are decoded to floats, a block of keys or a chunk of values at a time, for all rows of a
+/// tile. `decode` is quant::decode_row's job for one format.
+struct Coded {
+  const std::byte* rows = nullptr;
+  int64_t row_bytes = 0;
+  void (*decode)(const void* row, int64_t n, float* out) = nullptr;
+};
+
+/// One key/value head's memory, keys and values each [n_ctx, hd]: const float*, const uint16_t* (binary16) or Coded.
+template <class K, class V = K>
 struct Cache {
-  const T *k = nullptr, *v = nullptr;
+  K k{};
+  V v{};
   int64_t hd = 0;
 };
 
@@ -136,35 +148,49 @@ struct Tile {
   }
 };
 
-/// Memory of one thread inside one task: 192 KiB, on its stack.
+/// Memory of one thread inside one task: 192 KiB, on its stack; with a Coded cache 448 KiB.
 struct Workspace {
   alignas(64) std::array<float, kMaxHeadDim * kBlock> kt;    // [hd][kBlock]
   alignas(64) std::array<float, kTileRows * kChunk> scores;  // [row][kChunk], then probabilities
 };
+struct CodedWorkspace : Workspace {
+  alignas(64) std::array<float, kMaxCodedHeadDim * kChunk> decoded;  // a block of keys, then a chunk of values: [key][hd]
+};
+template <class... Side>  // what keys and values in memory of these kinds need
+using WorkspaceFor = std::conditional_t<(std::same_as<Side, Coded> || ...), CodedWorkspace, Workspace>;
 
-/// Keys [begin, begin + n) as kt[d][key]; keys past n are left as zeros, dimensions past a multiple of width one by one.
+/// Rows [begin, begin + n) of keys or values as floats in memory: where they are, or decoded.
+inline const float* rows_of(const float* p, int64_t begin, int64_t, int64_t hd, const Workspace&) { return p + begin * hd; }
+inline const uint16_t* rows_of(const uint16_t* p, int64_t begin, int64_t, int64_t hd, const Workspace&) { return p + begin * hd; }
+inline const float* rows_of(const Coded& c, int64_t begin, int64_t n, int64_t hd, CodedWorkspace& work) {
+  for (int64_t s = 0; s < n; ++s) c.decode(c.rows + (begin + s) * c.row_bytes, hd, work.decoded.data() + s * hd);
+  return work.decoded.data();
+}
+
+/// n keys [n, hd] as kt[d][key]; keys past n are left as zeros, dimensions past a multiple of width one by one.
 template <Lanes L, class T>
-void transpose_keys(const Cache<T>& cache, int64_t begin, int64_t n, float* kt) {
+void transpose_keys(const T* keys, int64_t n, int64_t hd, float* kt) {
   constexpr int64_t W = L::width;
   for (int64_t s0 = 0; s0 < kBlock; s0 += W) {
     int64_t d = 0;
-    for (; d + W <= cache.hd; d += W) {
+    for (; d + W <= hd; d += W) {
       typename L::V rows[W];
-      for (int64_t i = 0; i < W; ++i) rows[i] = s0 + i < n ? L::load(cache.k + (begin + s0 + i) * cache.hd + d) : L::all(0.f);
+      for (int64_t i = 0; i < W; ++i) rows[i] = s0 + i < n ? L::load(keys + (s0 + i) * hd + d) : L::all(0.f);
       L::transpose(rows);
       for (int64_t i = 0; i < W; ++i) L::store(kt + (d + i) * kBlock + s0, rows[i]);
     }
-    for (; d < cache.hd; ++d)
-      for (int64_t i = 0; i < W; ++i) kt[d * kBlock + s0 + i] = s0 + i < n ? scalar(cache.k[(begin + s0 + i) * cache.hd + d]) : 0.f;
+    for (; d < hd; ++d)
+      for (int64_t i = 0; i < W; ++i) kt[d * kBlock + s0 + i] = s0 + i < n ? scalar(keys[(s0 + i) * hd + d]) : 0.f;
   }
 }
 
 /// scores[row][s - chunk.begin] = scale * q . k_s for the blocks of the chunk that the tile sees.
-template <Lanes L, class T>
-void score(const Tile& tile, const Cache<T>& cache, Range chunk, Range seen, Workspace& work) {
+template <Lanes L, class K, class V>
+void score(const Tile& tile, const Cache<K, V>& cache, Range chunk, Range seen, WorkspaceFor<K, V>& work) {
   const auto scale = L::all(tile.scale);
   for (int64_t s = chunk.begin + (seen.begin - chunk.begin) / kBlock * kBlock; s < seen.end; s += kBlock) {
-    transpose_keys<L>(cache, s, std::min(kBlock, seen.end - s), work.kt.data());
+    const int64_t n = std::min(kBlock, seen.end - s);
+    transpose_keys<L>(rows_of(cache.k, s, n, cache.hd, work), n, cache.hd, work.kt.data());
     for (int r0 = 0; r0 < tile.rows; r0 += L::max_rows) {
       float* out = work.scores.data() + r0 * kChunk + (s - chunk.begin);
       strip_of<L>(
@@ -206,11 +232,12 @@ State<float> soften(float* scores, Range mine) {
 
 /// One chunk for all rows of a tile: out[row] (any memory of hd floats, meaningless while state[row] is empty) and
 /// state[row] become those of the keys so far and the keys of this chunk.
-template <Lanes L, class T>
-void attend_chunk(const Tile& tile, const Cache<T>& cache, Range chunk, float* const* out, State<float>* state, Workspace& work) {
+template <Lanes L, class K, class V>
+void attend_chunk(const Tile& tile, const Cache<K, V>& cache, Range chunk, float* const* out, State<float>* state, WorkspaceFor<K, V>& work) {
   const Range seen = tile.seen(0, tile.rows, chunk);
   if (seen.begin >= seen.end) return;
   score<L>(tile, cache, chunk, seen, work);
+  const auto* values = rows_of(cache.v, seen.begin, seen.end - seen.begin, cache.hd, work) - (seen.begin - chunk.begin) * cache.hd;
   for (int r0 = 0; r0 < tile.rows; r0 += L::max_rows) {
     const int rows = std::min(L::max_rows, tile.rows - r0);
     std::array<const float*, L::max_rows> p{};
@@ -227,7 +254,7 @@ void attend_chunk(const Tile& tile, const Cache<T>& cache, Range chunk, float* c
     const Range keys = tile.seen(r0, rows, chunk);
     if (keys.begin >= keys.end) continue;
     strip_of<L>(
-        rows, p.data(), cache.v + chunk.begin * cache.hd, cache.hd, cache.hd, keys.begin - chunk.begin, keys.end - chunk.begin,
+        rows, p.data(), values, cache.hd, cache.hd, keys.begin - chunk.begin, keys.end - chunk.begin,
         [&](int r, int64_t c, auto v) {
           float* o = out[r0 + r] + c;
           const auto fresh = L::mul(v, L::all(merged[r].b));

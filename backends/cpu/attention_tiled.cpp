@@ -1,5 +1,7 @@
 #include "backends/cpu/attention_tiled.h"
 
+#include "quant/encode.h"
+
 namespace kerf::cpu {
 
 AttentionShape attention_shape(const Problem& p) {
@@ -15,11 +17,23 @@ AttentionShape attention_shape(const Problem& p) {
           .window = op.window};
 }
 
+Support cache_accepts(const Problem& p) {
+  for (const size_t i : {1, 2}) {
+    const TensorDesc& state = p.in[i];
+    if (auto a = require(quant::is_cache_type(state.dtype), "keys or values are not f32, f16, bf16, q8_0, q5_1, q5_0, q4_1 or q4_0"); !a) return a;
+    if (auto a = require(state.cols() % info(state.dtype).block_values == 0, "the head is not a whole number of the cache format's blocks of 32"); !a)
+      return a;
+  }
+  return {};
+}
+
 Support attention_accepts(const Problem& p) {
   const AttentionShape s = attention_shape(p);
-  const DType k = p.in[1].dtype;
-  if (auto a = require(k == p.in[2].dtype && (k == DType::f32 || k == DType::f16), "keys and values are not both f32 or both f16"); !a) return a;
-  if (auto a = require(s.hd <= attention::kMaxHeadDim, "the head is wider than its workspace"); !a) return a;
+  const DType k = p.in[1].dtype, v = p.in[2].dtype;
+  if (auto a = cache_accepts(p); !a) return a;
+  const bool in_place = k == v && (k == DType::f32 || k == DType::f16);
+  if (auto a = require(s.hd <= (in_place ? attention::kMaxHeadDim : attention::kMaxCodedHeadDim), "the head is wider than its workspace"); !a)
+    return a;
   return require(s.group <= attention::kTileRows, "more query heads share one key/value head than a tile has rows");
 }
 

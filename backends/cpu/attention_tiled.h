@@ -6,6 +6,7 @@
 #include "attention/flash.h"
 #include "core/kernel.h"
 #include "core/threadpool.h"
+#include "quant/formats.h"
 
 namespace kerf::cpu {
 
@@ -19,22 +20,37 @@ struct AttentionShape {
 
 // In attention_tiled.cpp, without vector flags: code with std::string and std::variant in it must exist only once.
 AttentionShape attention_shape(const Problem& p);
+/// Keys and values of any cache types (quant/encode.h) whose blocks fit the head.
+Support cache_accepts(const Problem& p);
 Support attention_accepts(const Problem& p);
 size_t attention_scratch(const Problem& p);
 
 inline namespace KERF_ISA {
 
-template <class T>
+using CacheFormats = quant::FormatList<quant::F32, quant::F16, quant::BF16, quant::Q8_0, quant::Q5_1, quant::Q5_0, quant::Q4_1, quant::Q4_0>;
+
+/// The rows of head `kv` of a cache tensor, as flash.h reads them.
+template <class Side>
+Side side_of(const TensorView& state, int64_t kv) {
+  const int64_t first = kv * state.desc.shape[2];
+  if constexpr (std::same_as<Side, attention::Coded>) {
+    attention::Coded coded{state.row<const std::byte>(first), state.desc.row_bytes(), nullptr};
+    CacheFormats::visit(state.desc.dtype, [&]<class F>(F) { coded.decode = quant::decode_row<F>; });
+    return coded;
+  } else {
+    return state.row<std::remove_pointer_t<Side>>(first);
+  }
+}
+
+template <class K, class V>
 struct AttentionRun {
+  using Workspace = attention::WorkspaceFor<K, V>;
   const AttentionShape s;
   const Call& call;
   const int32_t* positions = call.in[3].as<const int32_t>();
   const int64_t tokens_per_tile = attention::kTileRows / s.group;
 
-  attention::Cache<T> cache(int64_t kv) const {
-    const int64_t offset = kv * s.n_ctx * s.hd;
-    return {call.in[1].as<const T>() + offset, call.in[2].as<const T>() + offset, s.hd};
-  }
+  attention::Cache<K, V> cache(int64_t kv) const { return {side_of<K>(call.in[1], kv), side_of<V>(call.in[2], kv), s.hd}; }
 
   /// Rows of the tile: token by token, within a token the heads of one group. index[r] is the row's t * H + h.
   attention::Tile tile(int64_t kv, int64_t first, int64_t tokens, std::array<int64_t, attention::kTileRows>& index) const {
@@ -55,7 +71,7 @@ struct AttentionRun {
     const int64_t tiles = (s.T + tokens_per_tile - 1) / tokens_per_tile;
     call.pool.parallel_for(s.n_kv * tiles, [&](int64_t i) {
       const int64_t kv = i % s.n_kv, first = (tiles - 1 - i / s.n_kv) * tokens_per_tile;  // last tokens first: they see most keys
-      attention::Workspace work;
+      Workspace work;
       std::array<int64_t, attention::kTileRows> index;
       std::array<float*, attention::kTileRows> out{};
       std::array<attention::State<float>, attention::kTileRows> state{};
@@ -79,7 +95,7 @@ struct AttentionRun {
     const int64_t step = std::min(tokens_per_tile, s.T), tiles = (s.T + step - 1) / step;
     call.pool.parallel_for(s.n_kv * tiles * chunks, [&](int64_t i) {
       const int64_t kv = i % s.n_kv, first = i / s.n_kv % tiles * step, c = i / s.n_kv / tiles;
-      attention::Workspace work;
+      Workspace work;
       std::array<int64_t, attention::kTileRows> index;
       std::array<float*, attention::kTileRows> out{};
       std::array<attention::State<float>, attention::kTileRows> state{};
@@ -107,17 +123,21 @@ struct AttentionRun {
 
 template <class L>
 void run_tiled_attention(const Problem& p, const Call& call) {
-  const auto go = [&](auto type) {
-    const AttentionRun<decltype(type)> run{attention_shape(p), call};
+  const auto go = [&]<class K, class V>(AttentionRun<K, V> run) {
     if (run.s.T <= kSplitTokens)
       run.template chunks_in_tasks<L>();
     else
       run.template tokens_in_tiles<L>();
   };
-  if (p.in[1].dtype == DType::f32)
-    go(float{});
+  using attention::Coded;
+  const AttentionShape s = attention_shape(p);
+  const DType k = p.in[1].dtype, v = p.in[2].dtype;
+  if (k == DType::f32 && v == DType::f32)
+    go(AttentionRun<const float*, const float*>{s, call});
+  else if (k == DType::f16 && v == DType::f16)
+    go(AttentionRun<const uint16_t*, const uint16_t*>{s, call});
   else
-    go(uint16_t{});
+    go(AttentionRun<Coded, Coded>{s, call});
 }
 
 }  // namespace KERF_ISA

@@ -2,6 +2,8 @@
 
 #include <string>
 
+#include "quant/encode.h"
+
 namespace kerf::cpu {
 
 void add_rung(Registry::Adder registry, const Rung& rung) {
@@ -19,8 +21,9 @@ void add_rung(Registry::Adder registry, const Rung& rung) {
 Support accepts_all(const Problem&) { return {}; }
 
 Support accepts_kv_write(const Problem& p) {
-  const DType state = p.in[0].dtype;
-  return require(state == DType::f32 || state == DType::f16 || state == DType::bf16, "the state is not f32, f16 or bf16");
+  const TensorDesc& state = p.in[0];
+  if (auto a = require(quant::is_cache_type(state.dtype), "the state is not f32, f16, bf16, q8_0, q5_1, q5_0, q4_1 or q4_0"); !a) return a;
+  return require(state.cols() % info(state.dtype).block_values == 0, "the head is not a whole number of the format's blocks of 32");
 }
 
 const RmsNorm& rms_norm_of(const Problem& p) { return std::get<RmsNorm>(p.op); }

@@ -20,7 +20,7 @@ void add_rung(Registry::Adder registry, const Rung& rung);
 
 /// The float ops have f32 in and out by their shape rules: nothing is left to refuse.
 Support accepts_all(const Problem&);
-/// State in f32, f16 or bf16; quantized states need a kernel that codes blocks.
+/// Any cache type (quant/encode.h); a quantized one needs heads of whole blocks.
 Support accepts_kv_write(const Problem& p);
 
 /// Parameters of the op of a problem (std::get and its exception stay out of the vector files).

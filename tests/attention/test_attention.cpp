@@ -207,7 +207,7 @@ TEST_CASE("a tile in chunks against the reference, head sizes and ranges of all 
     std::vector<State<float>> state(7);
     const auto work = std::make_unique<Workspace>();
     for (int64_t c = 0; c < n; c += kChunk)
-      attend_chunk<Four>(tile, Cache<float>{k.data(), v.data(), hd}, {c, std::min(c + kChunk, n)}, rows.data(), state.data(), *work);
+      attend_chunk<Four>(tile, Cache<const float*>{k.data(), v.data(), hd}, {c, std::min(c + kChunk, n)}, rows.data(), state.data(), *work);
     for (size_t r = 0; r < 7; ++r) {
       const auto part = [&](const std::vector<float>& from, Range range) {
         return std::vector<double>(from.begin() + range.begin * hd, from.begin() + range.end * hd);

@@ -4,7 +4,8 @@
     make_blocks.py DIR_WITH_NPZ tests/data/blocks
 
 A .blocks file is: magic "KBLK", u32 number of blocks, u32 bytes per block, u32 values per block, then all raw blocks, then
-all decoded values as f32; little endian. Quantized rows come first (row by row), random blocks after them. An .npz file
+all decoded values as f32; little endian. Quantized rows come first (row by row), random blocks after them. inputs.f32 holds
+the rows before they were quantized (inputs.npz, x). An .npz file
 is a zip archive of .npy files, whose layout numpy.lib.format documents; the standard library is enough to read it.
 """
 import ast
@@ -41,6 +42,8 @@ def convert(npz, out):
 def main():
     source, target = map(pathlib.Path, sys.argv[1:3])
     target.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(source / "inputs.npz") as z:
+        (target / "inputs.f32").write_bytes(read_npy(z.read("x.npy"))[2])
     for name in TYPES:
         convert(source / f"{name}.npz", target / f"{name.lower()}.blocks")
 
