@@ -73,6 +73,14 @@ void add_panel_rung(Registry::Adder registry, DType weights, const IntegerRung& 
   add(registry, weights, r, run, []<DType type>(Rung& rung) { rung.accepts = accepts_panel<type>; });
 }
 
+void add_interleaved_rung(Registry::Adder registry, DType weights, const IntegerRung& r, void (*run)(const Problem&, const Call&)) {
+  const std::string plain(name_of(weights)), variant = plain + "_r16." + std::string(r.step), improves = plain + '.' + std::string(r.improves);
+  Rung rung = rung_of(r, variant, improves, run);
+  quant::AffineFormats::visit(weights, [&]<class F>(F) { rung.accepts = accepts_integer<*interleaved(F::dtype)>; });
+  KERF_CHECK(rung.accepts, "no interleaved form of " + plain);
+  add_rung(registry, rung);
+}
+
 Support accepts_float(const Problem& p) {
   if (auto s = require(p.in[0].dtype == DType::f32, "the activations are not f32"); !s) return s;
   return require(p.in[1].dtype != DType::q8_g16 && quant::has_decoder(p.in[1].dtype), "the weights' format has no decoder");

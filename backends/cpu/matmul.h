@@ -41,6 +41,8 @@ void add_integer_rung(Registry::Adder registry, DType weights, const IntegerRung
 /// As above for kernels that pay from kPanelTokens tokens on.
 void add_panel_rung(Registry::Adder registry, DType weights, const IntegerRung& rung, void (*run)(const Problem&, const Call&));
 inline constexpr int64_t kPanelTokens = 8;
+/// "<type>_r16.<step>": as above for the weights' interleaved form (quant/interleaved.h); `improves` is a rung of the plain one.
+void add_interleaved_rung(Registry::Adder registry, DType weights, const IntegerRung& rung, void (*run)(const Problem&, const Call&));
 
 /// Float activations, weights of any type with a decoder.
 Support accepts_float(const Problem& p);

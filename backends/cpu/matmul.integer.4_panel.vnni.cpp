@@ -4,6 +4,7 @@
 // The panel (24 KB) stays in L1 while all tokens pass, eight at a time in registers.
 // Additions happen in the order of <type>.3_vnni: group g of all strips goes to accumulator g, then the same tree.
 #include "backends/cpu/dot_unpack_avx512.h"
+#include "backends/cpu/transpose16.h"
 
 namespace kerf::cpu {
 void matmul_integer_4_panel_vnni(Registry::Adder);
@@ -17,26 +18,10 @@ struct Panel {
   alignas(64) float scale[16][kStrips][kRows], min[16][kStrips][kRows];
 };
 
-/// Rows r[i] of 16 lanes become columns. Three rounds of exchanges: 32-bit pairs, 64-bit pairs, then 128-bit blocks.
-void transpose(__m512i (&r)[16]) {
-  __m512i a[16], b[16];
-  for (int i = 0; i < 16; i += 2) a[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]), a[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-  for (int i = 0; i < 16; i += 4) {
-    b[i] = _mm512_unpacklo_epi64(a[i], a[i + 2]), b[i + 1] = _mm512_unpackhi_epi64(a[i], a[i + 2]);
-    b[i + 2] = _mm512_unpacklo_epi64(a[i + 1], a[i + 3]), b[i + 3] = _mm512_unpackhi_epi64(a[i + 1], a[i + 3]);
-  }  // b[4m + c], block j: rows 4m..4m+3 of column 4j + c
-  for (int c = 0; c < 4; ++c) {
-    const __m512i even01 = _mm512_shuffle_i32x4(b[c], b[4 + c], 0x88), odd01 = _mm512_shuffle_i32x4(b[c], b[4 + c], 0xDD);
-    const __m512i even23 = _mm512_shuffle_i32x4(b[8 + c], b[12 + c], 0x88), odd23 = _mm512_shuffle_i32x4(b[8 + c], b[12 + c], 0xDD);
-    r[c] = _mm512_shuffle_i32x4(even01, even23, 0x88), r[8 + c] = _mm512_shuffle_i32x4(even01, even23, 0xDD);
-    r[4 + c] = _mm512_shuffle_i32x4(odd01, odd23, 0x88), r[12 + c] = _mm512_shuffle_i32x4(odd01, odd23, 0xDD);
-  }
-}
-
 void store_lanes(const __m512 (&value)[kRows], float (*to)[kStrips][kRows], int strip) {
   __m512i r[16];
   for (int i = 0; i < 16; ++i) r[i] = _mm512_castps_si512(value[i]);
-  transpose(r);
+  transpose16(r);
   for (int g = 0; g < 16; ++g) _mm512_store_ps(to[g][strip], _mm512_castsi512_ps(r[g]));
 }
 
@@ -65,7 +50,7 @@ void fill_strip(Panel& panel, const typename F::Block* const (&row)[kRows], int6
   for (int c = 0; c < 4; ++c) {
     __m512i r[16];
     for (int i = 0; i < kRows; ++i) r[i] = _mm512_load_si512(code[i] + 64 * c);
-    transpose(r);
+    transpose16(r);
     for (int i = 0; i < 16; ++i) _mm512_store_si512(panel.code[4 * c + i / 4][strip][i % 4], r[i]);
   }
   store_lanes(scale, panel.scale, strip);
