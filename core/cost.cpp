@@ -5,6 +5,12 @@
 namespace kerf {
 namespace {
 
+int64_t outputs_of(const Problem& p) {
+  int64_t n = 0;
+  for (const auto& d : p.out) n += d.size();
+  return n;
+}
+
 /// One overload per op: a new op does not compile until its cost exists.
 struct CostOf {
   const Problem& p;
@@ -38,6 +44,18 @@ struct CostOf {
             p.in[0].bytes() + p.in[3].bytes() + p.out[0].bytes() + n_kv * keys * (p.in[1].row_bytes() + p.in[2].row_bytes())};
   }
   Cost operator()(const SwiGlu&) const { return {5 * outputs(), all_bytes()}; }  // exp, add, divide, times gate, times up
+  Cost operator()(const MatMuls& m) const {
+    Cost c{m.add ? outputs_of(p) : 0, all_bytes()};
+    for (int i = 1; i <= m.count; ++i) c.flops += 2 * p.in[0].rows() * p.in[i].size();
+    return c;
+  }
+  Cost operator()(const MatMulSwiGlu&) const { return {4 * p.in[0].rows() * p.in[1].size() + 5 * outputs(), all_bytes()}; }
+  Cost operator()(const RopeCache&) const {  // reads q, k, v and the table; writes q and the new rows of both caches
+    const int64_t T = p.in[0].rows(), hd = p.in[4].cols();
+    const int64_t written = T * p.in[4].shape[1] * (p.in[4].row_bytes() + p.in[5].row_bytes());
+    return {3 * (p.in[0].size() + p.in[1].size()) / hd * p.in[3].cols(),
+            2 * p.in[0].bytes() + p.in[1].bytes() + p.in[2].bytes() + p.in[3].bytes() + p.in[6].bytes() + written};
+  }
   Cost operator()(const Convert&) const { return {outputs(), all_bytes()}; }
 };
 

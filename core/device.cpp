@@ -20,15 +20,26 @@ namespace {
               "use a smaller -c or -ub, or free memory");
 }
 
+constexpr int64_t kHugePage = int64_t{2} << 20;
+
 class HostDevice final : public Device {
  public:
   using Device::Device;
   Buffer allocate(int64_t bytes) override {
     if (bytes == 0) return {};
-    const size_t size = static_cast<size_t>(device_aligned(bytes));
-    void* p = std::aligned_alloc(static_cast<size_t>(kDeviceAlignment), size);
-    if (!p) no_memory(id(), bytes);
-    return {p, bytes, [](void* data, int64_t) { std::free(data); }};
+    if (bytes < kHugePage) {
+      void* p = std::aligned_alloc(static_cast<size_t>(kDeviceAlignment), static_cast<size_t>(device_aligned(bytes)));
+      if (!p) no_memory(id(), bytes);
+      return {p, bytes, [](void* data, int64_t) { std::free(data); }};
+    }
+    // Long arrays on huge pages, where the system gives them: a page walk less for every 4 KB read. Linux takes the
+    // request as a hint, and pages are first touched (so placed) by the threads that fill them.
+    const int64_t mapped = (bytes + kHugePage - 1) / kHugePage * kHugePage + kHugePage;
+    void* p = mmap(nullptr, static_cast<size_t>(mapped), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) no_memory(id(), bytes);
+    const auto start = (reinterpret_cast<uintptr_t>(p) + kHugePage - 1) / kHugePage * kHugePage;
+    madvise(reinterpret_cast<void*>(start), static_cast<size_t>(mapped - kHugePage), MADV_HUGEPAGE);
+    return {reinterpret_cast<void*>(start), bytes, [p, mapped](void*, int64_t) { munmap(p, static_cast<size_t>(mapped)); }};
   }
   void upload(void* to, const void* host, int64_t bytes) override { std::memcpy(to, host, static_cast<size_t>(bytes)); }
   void download(void* host, const void* from, int64_t bytes) override { std::memcpy(host, from, static_cast<size_t>(bytes)); }

@@ -63,8 +63,8 @@ struct DTypeInfo {
   std::string_view name{};
   int block_values = 1;  // values that share one block; a row is a whole number of blocks
   int block_bytes = 0;
-  int gguf_id = -1;  // -1: never stored in a file
-  int tile_rows = 1; // rows that are stored together: the bytes of a row are then not contiguous, and rows are padded to a whole tile
+  int gguf_id = -1;   // -1: never stored in a file
+  int tile_rows = 1;  // rows that are stored together: the bytes of a row are then not contiguous, and rows are padded to a whole tile
 };
 
 /// Sizes: GGUF specification (ggml-org/ggml docs/gguf.md) and ggml-common.h's block structs, restated.

@@ -26,36 +26,55 @@ constexpr int64_t kStagingBytes = 1 << 20;
 
 }  // namespace
 
-Storage::Storage(const std::vector<Device*>& devices, const Graph& graph, const Placement& placement, const Source& source,
-                 const Progress& progress) {
+Storage::Storage(const std::vector<Device*>& devices, const Graph& graph, const Placement& placement, const Weights& weights,
+                 const Registry& registry, ThreadPool& pool, const Progress& progress) {
   for (Device* d : devices) devices_[d->id()].device = d;
   std::map<DeviceId, int64_t> need;
   std::map<std::string, std::string> tensor;  // weight -> tensor in the file
+  std::map<std::string, int> users;           // homes that still want a tensor
   for (const auto& value : graph.values())
-    if (value.kind == Kind::weight) tensor[value.name] = value.source;
-  int64_t to_upload = 0, uploaded = 0;
+    if (value.kind == Kind::weight) tensor[value.name] = value.source, ++users[value.source];
+  int64_t to_load = 0, loaded = 0;
+  const auto in_place = [](const Home& home) { return home.kind == Kind::weight && home.device == kHost && !home.is_prepared(); };
   for (const auto& home : placement.homes) {
-    if (home.kind == Kind::weight && home.device == kHost) continue;
-    need[home.device] += device_aligned(home.desc.bytes());
-    if (home.kind == Kind::weight) to_upload += home.desc.bytes();
+    if (in_place(home)) continue;
+    need[home.device] += device_aligned(home.bytes());
+    if (home.kind == Kind::weight) to_load += home.bytes();
   }
   for (const auto& [id, bytes] : need) devices_.at(id).homes = device(id).allocate(bytes);
   std::map<DeviceId, int64_t> used;
+  std::vector<std::byte> staging;  // of a weight that is prepared for another device
   for (const auto& home : placement.homes) {
-    if (home.kind == Kind::weight && home.device == kHost) {
+    if (in_place(home)) {
       // The kernels only read weights; the views carry void* because outputs do.
-      homes_[home.name] = const_cast<std::byte*>(source(tensor.at(home.name)).data());
+      homes_[home.name] = const_cast<std::byte*>(weights.source(tensor.at(home.name)).data());
       continue;
     }
     std::byte* at = devices_.at(home.device).homes.data() + used[home.device];
-    used[home.device] += device_aligned(home.desc.bytes());
+    used[home.device] += device_aligned(home.bytes());
     homes_[home.name] = at;
     if (home.kind != Kind::weight) continue;
+    const std::string& name = tensor.at(home.name);
+    const std::byte* bytes = weights.source(name).data();
     Device& target = device(home.device);
-    const Inside inside(&target);
-    target.upload(at, source(tensor.at(home.name)).data(), home.desc.bytes());
-    uploaded += home.desc.bytes();
-    if (progress) progress(uploaded, to_upload);
+    if (home.is_prepared()) {
+      const Problem p = problem(Convert{.to = home.stored}, {home.desc});
+      std::byte* to = at;
+      if (home.device != kHost) {
+        staging.resize(static_cast<size_t>(home.bytes()));
+        to = staging.data();
+      }
+      const TensorView in{home.desc, const_cast<std::byte*>(bytes)}, out{p.out[0], to};
+      registry.find(home.prepared_by)->run(p, {.in = {&in, 1}, .out = {&out, 1}, .pool = pool});
+      bytes = to;
+    }
+    if (home.device != kHost) {
+      const Inside inside(&target);
+      target.upload(at, bytes, home.bytes());
+    }
+    if (--users[name] == 0 && weights.done) weights.done(name);
+    loaded += home.bytes();
+    if (progress) progress(loaded, to_load);
   }
 }
 

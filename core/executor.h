@@ -21,9 +21,15 @@ class Storage {
   using Source = std::function<std::span<const std::byte>(const std::string& tensor)>;
   using Progress = std::function<void(int64_t done, int64_t total)>;
 
-  /// Takes memory for weights and state of `placement` and uploads the weights whose home is not the host.
-  /// Weights of the host are used where `source` has them. @throws Error(memory)
-  Storage(const std::vector<Device*>& devices, const Graph& graph, const Placement& placement, const Source& source, const Progress& progress = {});
+  struct Weights {
+    Source source{};
+    std::function<void(const std::string& tensor)> done{};  // its bytes in the file are not read again
+  };
+  /// Takes memory for weights and state of `placement`, prepares the weights that are stored in another layout than the
+  /// file's and uploads those whose home is not the host. Other weights of the host are used where the source has them.
+  /// @throws Error(memory)
+  Storage(const std::vector<Device*>& devices, const Graph& graph, const Placement& placement, const Weights& weights, const Registry& registry,
+          ThreadPool& pool, const Progress& progress = {});
   /// Makes room for the arenas of `plan`; those of other plans share it.
   void reserve(const Plan& plan);
 

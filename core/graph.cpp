@@ -22,7 +22,7 @@ bool is_indices(const TensorDesc& d) { return d.dtype == DType::i32 && is_vector
 
 /// One overload per op: a new op does not compile until its rule exists.
 struct Infer {
-  const std::vector<TensorDesc>& in;
+  std::vector<TensorDesc> in;
   using Out = std::vector<TensorDesc>;
   void count(size_t low, size_t high) const {
     if (in.size() < low || in.size() > high) mismatch(fmt::format("expected {}..{} inputs, got {}", low, high, in.size()));
@@ -81,6 +81,30 @@ struct Infer {
     expect(is_f32(in[0]) && in[0] == in[1], "gate and up [T,F] f32", in);
     return {in[0]};
   }
+  Out operator()(const MatMuls& m) const {
+    const auto n = static_cast<size_t>(m.count);
+    count(1 + n + (m.add ? n : 0), 1 + n + (m.add ? n : 0));
+    Out out;
+    for (size_t i = 1; i <= n; ++i) {
+      expect(in[0].cols() == in[i].cols(), "x [T,K] and w_i [N_i,K] with one K", in);
+      out.push_back(matrix(DType::f32, in[0].rows(), in[i].rows()));
+      if (!m.add) continue;
+      const auto& a = in[n + i];
+      expect(is_f32(a) && a.cols() == in[i].rows() && (is_vector(a) || a.rows() == in[0].rows()), "addends [N_i] or [T,N_i] f32", in);
+    }
+    return out;
+  }
+  Out operator()(const MatMulSwiGlu&) const {
+    count(3, 3);
+    expect(in[0].cols() == in[1].cols() && in[1].cols() == in[2].cols() && in[1].rows() == in[2].rows(), "x [T,K], gate and up [F,K]", in);
+    return {matrix(DType::f32, in[0].rows(), in[1].rows())};
+  }
+  Out operator()(const RopeCache& r) const {
+    count(7, 7);
+    const Out q = Infer{{in[0], in[3]}}(r.rope), k = Infer{{in[1], in[3]}}(r.rope);
+    const Out keys = Infer{{in[4], k[0], in[6]}}(KvWrite{}), values = Infer{{in[5], in[2], in[6]}}(KvWrite{});
+    return {q[0], keys[0], values[0]};
+  }
   Out operator()(const Convert& c) const {
     count(1, 1);
     expect(in[0].cols() % info(c.to).block_values == 0, fmt::format("columns in blocks of {}", info(c.to).block_values), in);
@@ -112,6 +136,12 @@ std::string_view name_of(Kind kind) {
   return "?";
 }
 
+std::optional<size_t> alias_of(const Op& op, size_t i) {
+  if (std::holds_alternative<KvWrite>(op)) return 0;
+  if (std::holds_alternative<RopeCache>(op) && i > 0) return i + 3;
+  return std::nullopt;
+}
+
 std::vector<TensorDesc> infer(const Op& op, const std::vector<TensorDesc>& in) { return std::visit(Infer{in}, op); }
 
 Value Graph::add_value(ValueInfo value) {
@@ -126,6 +156,26 @@ Value Graph::leaf(Kind kind, std::string name, TensorDesc desc, std::string sour
   return add_value({.name = std::move(name), .desc = desc, .kind = kind, .source = std::move(source)});
 }
 
+std::vector<Value> Graph::append_named(Op op, std::vector<Value> in, std::string node, const std::vector<std::string>& names) {
+  std::vector<TensorDesc> descs;
+  descs.reserve(in.size());
+  for (const Value v : in) descs.push_back(values_[v.id].desc);
+  try {
+    descs = infer(op, descs);
+  } catch (const Error& e) {
+    throw Error(ErrorKind::runtime, fmt::format("{} ({}): {}", node, name_of(op), e.message));
+  }
+  KERF_CHECK(descs.size() == names.size(), fmt::format("{} has {} outputs, {} names are given", node, descs.size(), names.size()));
+  std::vector<Value> out;
+  for (size_t i = 0; i < descs.size(); ++i) {
+    ValueInfo value{.name = names[i], .desc = descs[i], .kind = Kind::computed};
+    if (const auto from = alias_of(op, i)) value.alias_of = storage(in[*from]);
+    out.push_back(add_value(std::move(value)));
+  }
+  nodes_.push_back({.name = std::move(node), .op = op, .in = std::move(in), .out = out});
+  return out;
+}
+
 Value Graph::append(Op op, std::vector<Value> in, std::string_view name) {
   std::string node_name = prefix_ + std::string(name.empty() ? name_of(op) : name);
   if (name.empty())
@@ -136,20 +186,7 @@ Value Graph::append(Op op, std::vector<Value> in, std::string_view name) {
     while (by_name_.contains(fmt::format("{}.{}", node_name, n))) ++n;
     node_name += fmt::format(".{}", n);
   }
-  std::vector<TensorDesc> descs;
-  descs.reserve(in.size());
-  for (const Value v : in) descs.push_back(values_[v.id].desc);
-  try {
-    descs = infer(op, descs);
-  } catch (const Error& e) {
-    throw Error(ErrorKind::runtime, fmt::format("{} ({}): {}", node_name, name_of(op), e.message));
-  }
-  KERF_CHECK(descs.size() == 1, "ops have one output");
-  ValueInfo out{.name = node_name, .desc = descs[0], .kind = Kind::computed};
-  if (std::holds_alternative<KvWrite>(op)) out.alias_of = storage(in[0]);
-  const Value v = add_value(std::move(out));
-  nodes_.push_back({.name = node_name, .op = op, .in = std::move(in), .out = {v}});
-  return v;
+  return append_named(std::move(op), std::move(in), node_name, {node_name})[0];
 }
 
 std::optional<Value> Graph::lookup(std::string_view name) const {

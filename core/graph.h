@@ -41,9 +41,11 @@ class Graph {
  public:
   /// A value that exists before the first node. `source` is the file's tensor for weights (default: `name`).
   Value leaf(Kind kind, std::string name, TensorDesc desc, std::string source = {});
-  /// Appends a node, infers and checks shapes, and returns its outputs (every op has one today).
-  /// @throws Error(runtime) naming the scoped node, the op, and the shapes expected and found.
+  /// Appends a node with one output, which has the node's name; infers and checks shapes. @throws Error(runtime) naming the scoped node, the op, and
+  /// the shapes expected and found.
   Value append(Op op, std::vector<Value> in, std::string_view name = {});
+  /// The same for any number of outputs, with all names given.
+  std::vector<Value> append_named(Op op, std::vector<Value> in, std::string node, const std::vector<std::string>& names);
   /// Values that outlive the run: the caller reads them.
   void output(Value v) { outputs_.push_back(v); }
 

@@ -45,6 +45,12 @@ struct OpText {
     field("window", o.window, 0);
   }
   void operator()(const SwiGlu&) {}
+  void operator()(const MatMuls& o) {
+    field("count", o.count, 0);
+    field("add", o.add, false);
+  }
+  void operator()(const MatMulSwiGlu&) {}
+  void operator()(const RopeCache& o) { (*this)(o.rope); }
   void operator()(const Convert& o) { field("to", name_of(o.to), std::string_view()); }
 };
 
@@ -78,6 +84,12 @@ Problem problem(Op op, std::vector<TensorDesc> in) {
   return {op, std::move(in), std::move(out)};
 }
 
+DType own_format(const Problem& p, size_t i) {
+  if (const auto from = alias_of(p.op, i)) return p.in[*from].dtype;
+  if (const auto* convert = std::get_if<Convert>(&p.op)) return convert->to;
+  return DType::f32;
+}
+
 std::string to_text(const Problem& p) {
   std::string in, out;
   for (const auto& d : p.in) in += (in.empty() ? "" : ", ") + to_text(d);
@@ -86,6 +98,10 @@ std::string to_text(const Problem& p) {
 }
 
 std::string Kernel::name() const { return variant.empty() ? fmt::format("{}/{}", backend, op) : fmt::format("{}/{}.{}", backend, op, variant); }
+
+bool KernelPolicy::fuses(std::string_view name) const {
+  return std::any_of(fusions.begin(), fusions.end(), [&](const std::string& f) { return f == name || f == "all"; });
+}
 
 void Registry::Adder::add(Kernel k) {
   k.backend = backend_;
@@ -105,6 +121,9 @@ std::string Registry::why_not(const Kernel& k, const Problem& p, const KernelPol
   for (const auto& pin : policy.pins)
     if (applies(pin, policy, k.op, node) && pin.kernel != k.name()) return fmt::format("--kernel {}={} is asked for", pin.op, pin.kernel);
   if (k.isa > policy.isa) return fmt::format("needs {}, {} is allowed here", name_of(k.isa), name_of(policy.isa));
+  for (size_t i = 0; i < p.out.size(); ++i)
+    if (p.out[i].dtype != own_format(p, i) && (i > 0 || std::find(k.writes.begin(), k.writes.end(), p.out[0].dtype) == k.writes.end()))
+      return fmt::format("does not write {}", name_of(p.out[i].dtype));
   return k.accepts(p).why_not;
 }
 
@@ -119,7 +138,7 @@ const Kernel* Registry::best(const Problem& p, const KernelPolicy& policy, std::
   for (const auto& backend : policy.backends) {
     const Kernel *best = nullptr, *tied = nullptr;
     for (const auto& k : kernels_) {
-      if (!pinned && k.backend != backend) continue;
+      if (k.op != name_of(p.op) || k.isa > policy.isa || (!pinned && k.backend != backend)) continue;
       if (!why_not(k, p, policy, node).empty()) continue;
       if (best && best->preference == k.preference && best->backend == k.backend) tied = &k;
       if (!best || k.preference > best->preference) best = &k;

@@ -25,6 +25,8 @@ struct Problem {
 };
 /// Problem with the outputs its shape rule gives. @throws Error as infer() does.
 Problem problem(Op op, std::vector<TensorDesc> in);
+/// The format the op gives output `i` when nobody asks for another.
+DType own_format(const Problem& p, size_t i = 0);
 std::string to_text(const Problem& p);
 
 /// Where the bytes are. Views match the Problem's descriptions and start on 32 bytes (weights lie in the mapped file, whose
@@ -44,13 +46,14 @@ struct Support {
 inline Support require(bool ok, std::string_view why_not) { return {ok ? std::string{} : std::string(why_not)}; }
 
 struct Kernel {
-  std::string_view op{};    // Op::name
-  std::string variant{};    // "q4_k.3_vnni"; empty: the only one of its backend
-  std::string improves{};   // variant of the rung below, "" for the first
-  std::string_view note{};  // one sentence: what changes against that rung, and why it helps
-  int preference = 0;       // the highest that accepts wins; equal ones for one problem are an error at start-up
-  Isa isa = Isa::base;      // what the machine must have
-  double unit = 0x1p-24;    // unit roundoff of the narrowest format it rounds to: 2^-24 f32; 2^-9 for products in bf16
+  std::string_view op{};        // Op::name
+  std::string variant{};        // "q4_k.3_vnni"; empty: the only one of its backend
+  std::string improves{};       // variant of the rung below, "" for the first
+  std::string_view note{};      // one sentence: what changes against that rung, and why it helps
+  int preference = 0;           // the highest that accepts wins; equal ones for one problem are an error at start-up
+  Isa isa = Isa::base;          // what the machine must have
+  double unit = 0x1p-24;        // unit roundoff of the narrowest format it rounds to: 2^-24 f32; 2^-9 for products in bf16
+  std::vector<DType> writes{};  // formats, besides the op's own, that it can write its only output in: as a Convert behind it would
   Support (*accepts)(const Problem&) = nullptr;
   size_t (*scratch_bytes)(const Problem&) = nullptr;  // null: none
   void (*run)(const Problem&, const Call&) = nullptr;
@@ -68,7 +71,10 @@ struct KernelPolicy {
     std::string op, kernel;
   };  // --kernel OP=NAME: only this kernel for this op or node
   std::vector<Pin> pins{};
-  std::vector<DType> activations{DType::f32, DType::q8_g16};  // formats a matmul may read its activations in
+  std::vector<DType> activations{DType::f32, DType::q8_g16, DType::bf16_t16};  // formats a matmul may read its activations in
+  bool repack = true;                                                          // --no-repack: weights stay as the file has them
+  std::vector<std::string> fusions{"all"};                                     // --fuse: names of core/rewrite.h, "format", "all"
+  bool fuses(std::string_view name) const;
 };
 
 class Registry {

@@ -2,6 +2,8 @@
 // a struct here, a shape rule (graph.cpp), a cost (cost.cpp) and a reference kernel; the compiler names each missing place.
 // T tokens, E width of a row, K inner dimension, N rows of a weight, H query heads, Hkv key/value heads, hd head size.
 #pragma once
+#include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -85,6 +87,32 @@ struct SwiGlu {
   bool operator==(const SwiGlu&) const = default;
 };
 
+// Fused ops: what several of the above compute in one step, so that values stay in registers and threads meet less often.
+// core/rewrite.h puts them in place of the ops they replace; each has a reference of its own.
+
+/// (x [T,K], w_1 [N_1,K] .. w_n [N_n,K] [, a_1 .. a_n, each [N_i] or [T,N_i] f32]) -> n outputs [T,N_i] f32: x w_i^T + a_i.
+/// Weights that read the same activations (q, k, v), a bias, or the residual stream that the product is added to.
+struct MatMuls {
+  static constexpr std::string_view name = "matmuls";
+  int count = 1;
+  bool add = false;  // the addends are there
+  bool operator==(const MatMuls&) const = default;
+};
+
+/// (x [T,K], gate [F,K], up [F,K]) -> [T,F] f32: silu(x gate^T) * x up^T.
+struct MatMulSwiGlu {
+  static constexpr std::string_view name = "matmul_swiglu";
+  bool operator==(const MatMulSwiGlu&) const = default;
+};
+
+/// (q [T,H*hd] f32, k [T,Hkv*hd] f32, v [T,Hkv*hd] f32, table [T,dims] f32, k state, v state [Hkv,n_ctx,hd], positions [T] i32)
+/// -> (q rotated, the k state with the rotated k written, the v state with v written): Rope twice and KvWrite twice.
+struct RopeCache {
+  static constexpr std::string_view name = "rope_cache";
+  Rope rope{};
+  bool operator==(const RopeCache&) const = default;
+};
+
 /// (x) -> x in another dtype. The planner inserts it where a kernel reads activations in a format of its own; a graph
 /// contains it only for small weights that a file stores as f16 or bf16 where the op wants f32.
 struct Convert {
@@ -93,7 +121,14 @@ struct Convert {
   bool operator==(const Convert&) const = default;
 };
 
-using Op = std::variant<Rows, MatMul, Add, RmsNorm, RopeTable, Rope, KvWrite, Attention, SwiGlu, Convert>;
+using Op = std::variant<Rows, MatMul, Add, RmsNorm, RopeTable, Rope, KvWrite, Attention, SwiGlu, MatMuls, MatMulSwiGlu, RopeCache, Convert>;
+
+/// The input whose memory output `i` of the op is a newer version of; nothing for outputs that are values of their own.
+std::optional<size_t> alias_of(const Op& op, size_t i);
+/// Whether the op multiplies in[0] with weights, and so may read it in an activation format.
+inline bool reads_formats(const Op& op) {
+  return std::holds_alternative<MatMul>(op) || std::holds_alternative<MatMuls>(op) || std::holds_alternative<MatMulSwiGlu>(op);
+}
 
 inline std::string_view name_of(const Op& op) {
   return std::visit([](const auto& o) { return o.name; }, op);

@@ -123,7 +123,7 @@ Placement place(const Graph& graph, const std::vector<Rule>& rules, const std::v
   Placement placement;
   for (const auto& value : graph.values()) {
     if (value.kind != Kind::weight && value.kind != Kind::state) continue;
-    Home home{.name = value.name, .kind = value.kind, .desc = value.desc, .device = kHost, .because = "default"};
+    Home home{.name = value.name, .kind = value.kind, .desc = value.desc, .device = kHost, .because = "default", .stored = value.desc.dtype};
     for (size_t i = 0; i < rules.size(); ++i)
       if (std::regex_search(value.name, patterns[i])) {
         home.device = rules[i].device;

@@ -31,7 +31,11 @@ struct Home {
   Kind kind = Kind::weight;
   TensorDesc desc{};
   DeviceId device{};
-  std::string because{};  // the rule that put it there
+  std::string because{};      // the rule that put it there
+  DType stored = DType::f32;  // the format its bytes have there; weights may be prepared for a kernel when they are loaded
+  std::string prepared_by{};  // the Convert kernel that does it; empty: stored as the file has it
+  bool is_prepared() const { return !prepared_by.empty(); }
+  int64_t bytes() const { return TensorDesc{stored, desc.shape}.bytes(); }
 };
 
 struct Placement {

@@ -12,34 +12,13 @@
 namespace kerf {
 namespace {
 
-bool takes_formats(const Node& node) { return std::holds_alternative<MatMul>(node.op); }
-
-size_t backend_rank(const Kernel& k, const KernelPolicy& policy) {
-  const auto it = std::find(policy.backends.begin(), policy.backends.end(), k.backend);
-  return static_cast<size_t>(it - policy.backends.begin());
-}
-
-/// Where a node must run because of what it reads, or nothing.
-std::optional<DeviceId> pulled_to(const PlanBuilder& b, const Node& node) {
-  const Graph& g = b.graph();
-  for (const Value v : node.in)
-    if (g[g.storage(v)].kind == Kind::state) return b.plan().placement.of(g[g.storage(v)].name).device;
-  int64_t most = 0;
-  std::optional<DeviceId> device;
-  for (const Value v : node.in)
-    if (g[v].kind == Kind::weight && g[v].desc.bytes() > most) {
-      most = g[v].desc.bytes();
-      device = b.plan().placement.of(g[v].name).device;
-    }
-  return device;
-}
-
 DeviceId choose_device(const PlanBuilder& b, size_t index) {
   const Graph& g = b.graph();
   const Node& node = g.nodes()[index];
-  if (const auto home = pulled_to(b, node)) return *home;
+  const Placement& placement = b.plan().placement;
+  if (const auto home = pulled_to(g, node, placement)) return *home;
   std::optional<DeviceId> ahead;  // where the next weight or state waits
-  for (size_t i = index + 1; !ahead && i < g.nodes().size(); ++i) ahead = pulled_to(b, g.nodes()[i]);
+  for (size_t i = index + 1; !ahead && i < g.nodes().size(); ++i) ahead = pulled_to(g, g.nodes()[i], placement);
   const auto moved = [&](const DeviceId& d) {
     int64_t sum = 0;
     for (const Value v : node.in)
@@ -53,28 +32,67 @@ DeviceId choose_device(const PlanBuilder& b, size_t index) {
   return best;
 }
 
-[[noreturn]] void no_kernel(const Graph& graph, const Node& node, const Registry& registry, const KernelPolicy& policy) {
+[[noreturn]] void no_kernel(const Graph& graph, const Node& node, const Registry& registry, const KernelPolicy& policy, const Placement& placement) {
   throw Error(ErrorKind::usage, fmt::format("no kernel of {} can run it", fmt::join(policy.backends, ", ")), node.name,
-              "try --backend reference; the candidates were\n" + explain(graph, node, registry, policy));
+              "try --backend reference; the candidates were\n" + explain(graph, node, registry, policy, placement));
+}
+
+/// The format in which all readers of the node's output want it, if that is one and not the op's own.
+std::optional<DType> format_of_readers(const Graph& graph, const Node& node, const DeviceId& device, const Registry& registry,
+                                       const KernelPolicy& policy, const Placement& placement) {
+  if (node.out.size() != 1) return std::nullopt;
+  const Value v = node.out[0];
+  if (graph[v].alias_of || std::find(graph.outputs().begin(), graph.outputs().end(), v) != graph.outputs().end()) return std::nullopt;
+  std::optional<DType> format;
+  for (const Node& reader : graph.nodes()) {
+    const auto uses = std::count(reader.in.begin(), reader.in.end(), v);
+    if (uses == 0) continue;
+    if (uses > 1 || reader.in[0] != v || !reads_formats(reader.op) || pulled_to(graph, reader, placement) != device) return std::nullopt;
+    const KernelChoice choice = choose_kernel(graph, reader, registry, policy, placement);
+    if (!choice.kernel || choice.activation == DType::f32 || (format && *format != choice.activation)) return std::nullopt;
+    format = choice.activation;
+  }
+  return format;
 }
 
 }  // namespace
 
-std::optional<Problem> problem_of(const Graph& graph, const Node& node, DType activation) {
+size_t backend_rank(const Kernel& k, const KernelPolicy& policy) {
+  const auto it = std::find(policy.backends.begin(), policy.backends.end(), k.backend);
+  return static_cast<size_t>(it - policy.backends.begin());
+}
+
+std::optional<DeviceId> pulled_to(const Graph& g, const Node& node, const Placement& placement) {
+  for (const Value v : node.in)
+    if (g[g.storage(v)].kind == Kind::state) return placement.of(g[g.storage(v)].name).device;
+  int64_t most = 0;
+  std::optional<DeviceId> device;
+  for (const Value v : node.in)
+    if (g[v].kind == Kind::weight && g[v].desc.bytes() > most) {
+      most = g[v].desc.bytes();
+      device = placement.of(g[v].name).device;
+    }
+  return device;
+}
+
+std::optional<Problem> problem_of(const Graph& graph, const Node& node, DType activation, const Placement& placement) {
   std::vector<TensorDesc> in;
-  for (const Value v : node.in) in.push_back(graph[v].desc);
-  if (in[0].dtype != activation && takes_formats(node)) {
+  for (const Value v : node.in) {
+    in.push_back(graph[v].desc);
+    if (graph[v].kind == Kind::weight) in.back().dtype = placement.of(graph[v].name).stored;
+  }
+  if (in[0].dtype != activation && reads_formats(node.op)) {
     if (in[0].dtype != DType::f32 || in[0].cols() % info(activation).block_values != 0) return std::nullopt;
     in[0].dtype = activation;
   }
   return problem(node.op, std::move(in));
 }
 
-KernelChoice choose_kernel(const Graph& graph, const Node& node, const Registry& registry, const KernelPolicy& policy) {
+KernelChoice choose_kernel(const Graph& graph, const Node& node, const Registry& registry, const KernelPolicy& policy, const Placement& placement) {
   const std::vector<DType> plain{DType::f32};
   KernelChoice best;
-  for (const DType activation : takes_formats(node) ? policy.activations : plain) {
-    const auto p = problem_of(graph, node, activation);
+  for (const DType activation : reads_formats(node.op) ? policy.activations : plain) {
+    const auto p = problem_of(graph, node, activation, placement);
     if (!p) continue;
     const Kernel* k = registry.best(*p, policy, node.name);
     if (!k) continue;
@@ -85,23 +103,63 @@ KernelChoice choose_kernel(const Graph& graph, const Node& node, const Registry&
   return best;
 }
 
+void prepare(Placement& placement, const Graph& graph, const Registry& registry, const KernelPolicy& policy) {
+  if (!policy.repack) return;
+  std::map<std::string_view, std::vector<const Node*>> readers;
+  for (const Node& node : graph.nodes())
+    for (const Value v : node.in)
+      if (graph[v].kind == Kind::weight) readers[graph[v].name].push_back(&node);
+  for (auto& home : placement.homes) {
+    const auto stored = interleaved(home.desc.dtype);
+    const auto& nodes = readers[home.name];
+    if (home.kind != Kind::weight || !stored || nodes.empty()) continue;
+    if (!std::all_of(nodes.begin(), nodes.end(), [&](const Node* n) { return reads_formats(n->op) && graph[n->in[0]].name != home.name; })) continue;
+    const Kernel* convert = registry.best(problem(Convert{.to = *stored}, {home.desc}), policy, "convert");
+    if (!convert) continue;
+    const KernelChoice plain = choose_kernel(graph, *nodes[0], registry, policy, placement);
+    home.stored = *stored;
+    const KernelChoice prepared = choose_kernel(graph, *nodes[0], registry, policy, placement);
+    const bool better = prepared.kernel && (!plain.kernel || (backend_rank(*prepared.kernel, policy) == backend_rank(*plain.kernel, policy) &&
+                                                              prepared.kernel->preference > plain.kernel->preference));
+    if (better)
+      home.prepared_by = convert->name();
+    else
+      home.stored = home.desc.dtype;
+  }
+}
+
 Plan make_plan(const Graph& graph, Placement placement, PlanShape shape, const Registry& registry, const KernelPolicy& policy) {
   PlanBuilder b(graph, std::move(placement), shape, registry, policy);
   while (const auto index = b.next_node()) {
     const Node& node = graph.nodes()[*index];
     const DeviceId device = choose_device(b, *index);
-    const KernelChoice choice = choose_kernel(graph, node, registry, policy);
-    if (!choice.kernel) no_kernel(graph, node, registry, policy);
+    const KernelChoice choice = choose_kernel(graph, node, registry, policy, b.plan().placement);
+    if (!choice.kernel) no_kernel(graph, node, registry, policy, b.plan().placement);
+    const bool coded = reads_formats(node.op) && choice.activation != DType::f32;
+    const bool ready = coded && b.find(node.in[0], device, choice.activation);
     for (const Value v : node.in)
-      if (!b.find(v, device)) b.copy(v, b.place(b.places_of(v)[0]).device, device);
-    if (takes_formats(node) && choice.activation != DType::f32 && !b.find(node.in[0], device, choice.activation)) {
+      if (!(ready && v == node.in[0]) && !b.find(v, device)) b.copy(v, b.place(b.places_of(v)[0]).device, device);
+    if (coded && !ready) {
       const Problem p = problem(Convert{.to = choice.activation}, {graph[node.in[0]].desc});
       const Kernel* convert = registry.best(p, policy, "convert");
       if (!convert)
         throw Error(ErrorKind::usage, fmt::format("no kernel converts f32 to {}", name_of(choice.activation)), node.name, "use --activations f32");
       b.convert(node.in[0], choice.activation, device, *convert);
     }
-    b.run(*index, device, *choice.kernel, choice.activation);
+    const Kernel* kernel = choice.kernel;
+    auto writes = format_of_readers(graph, node, device, registry, policy, b.plan().placement);
+    if (writes && policy.fuses("format")) {
+      auto p = *problem_of(graph, node, choice.activation, b.plan().placement);
+      p.out[0].dtype = *writes;
+      const Kernel* direct = registry.best(p, policy, node.name);
+      if (direct && backend_rank(*direct, policy) <= backend_rank(*kernel, policy))
+        kernel = direct;
+      else
+        writes = std::nullopt;
+    } else {
+      writes = std::nullopt;
+    }
+    b.run(*index, device, *kernel, choice.activation, writes);
   }
   return b.finish();
 }
@@ -136,20 +194,20 @@ void check_fits(const std::vector<const Plan*>& plans, const std::vector<const D
     throw Error(ErrorKind::memory, "the plan does not fit", refused, "place fewer layers there (-ngl, -ot, --rules), or lower -c or -ub");
 }
 
-std::string explain(const Graph& graph, const Node& node, const Registry& registry, const KernelPolicy& policy) {
-  const KernelChoice chosen = choose_kernel(graph, node, registry, policy);
-  const auto plain = problem_of(graph, node, DType::f32);
+std::string explain(const Graph& graph, const Node& node, const Registry& registry, const KernelPolicy& policy, const Placement& placement) {
+  const KernelChoice chosen = choose_kernel(graph, node, registry, policy, placement);
+  const auto plain = problem_of(graph, node, DType::f32, placement);
   std::string text = fmt::format("{}  {}\n", node.name, to_text(*plain));
   for (const auto& k : registry.all()) {
     if (k.op != name_of(node.op)) continue;
     std::string verdict;
     if (&k == chosen.kernel) {
-      verdict = chosen.activation == DType::f32 || !takes_formats(node) ? "chosen" : fmt::format("chosen, reads {}", name_of(chosen.activation));
+      verdict = chosen.activation == DType::f32 || !reads_formats(node.op) ? "chosen" : fmt::format("chosen, reads {}", name_of(chosen.activation));
     } else {
       std::set<std::string> reasons;
       bool fits = false;
-      for (const DType activation : takes_formats(node) ? policy.activations : std::vector<DType>{DType::f32}) {
-        const auto p = problem_of(graph, node, activation);
+      for (const DType activation : reads_formats(node.op) ? policy.activations : std::vector<DType>{DType::f32}) {
+        const auto p = problem_of(graph, node, activation, placement);
         const std::string why = p ? registry.why_not(k, *p, policy, node.name) : fmt::format("rows do not fill blocks of {}", name_of(activation));
         fits |= why.empty();
         if (!why.empty()) reasons.insert(why);

@@ -74,6 +74,10 @@ struct Plan {
   int64_t boundary_copies() const;
 };
 
+/// Decides for each weight that only matmuls read whether it is stored interleaved (core/dtype.h) at its home: yes if the
+/// kernel that then runs its node is preferred to the one that reads the file's layout. `graph` is that of one token.
+void prepare(Placement& placement, const Graph& graph, const Registry& registry, const KernelPolicy& policy);
+
 /// Plans `graph` over the devices of `placement`. Rules of where a node runs, in this order: where its state lives; where its
 /// largest weight lives; where the fewest bytes must move to, on a tie where the next weight waits.
 /// @throws Error(usage) if no kernel fits a node, with every candidate and its reason.
@@ -93,6 +97,8 @@ struct PlanFile {
   struct Section {
     PlanShape shape{};
     std::vector<Line> steps{};
+    /// Whether a step runs the node of this name.
+    bool runs(std::string_view node) const;
   };
   std::vector<Section> sections{};
   std::string path{};
@@ -111,6 +117,6 @@ Plan plan_from_section(const PlanFile& file, const PlanFile::Section& section, c
 void check_fits(const std::vector<const Plan*>& plans, const std::vector<const Device*>& devices);
 
 /// Every candidate kernel for `node` and why it was or was not taken.
-std::string explain(const Graph& graph, const Node& node, const Registry& registry, const KernelPolicy& policy);
+std::string explain(const Graph& graph, const Node& node, const Registry& registry, const KernelPolicy& policy, const Placement& placement);
 
 }  // namespace kerf

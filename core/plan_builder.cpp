@@ -21,6 +21,7 @@ PlanBuilder::PlanBuilder(const Graph& graph, Placement placement, PlanShape shap
     const auto& value = graph.values()[id];
     if (value.kind == Kind::computed) continue;
     DeviceId device = kHost;
+    TensorDesc desc = value.desc;
     if (value.kind != Kind::input) {
       const auto home = homes.find(value.name);
       if (home == homes.end()) throw Error(ErrorKind::runtime, fmt::format("\"{}\" has no home in this placement", value.name));
@@ -28,14 +29,15 @@ PlanBuilder::PlanBuilder(const Graph& graph, Placement placement, PlanShape shap
         throw Error(ErrorKind::runtime,
                     fmt::format("\"{}\" is {} in the placement, {} in the model", value.name, to_text(home->second->desc), to_text(value.desc)));
       device = home->second->device;
+      desc.dtype = home->second->stored;
     }
-    plan_.places.push_back({.value = {id}, .device = device, .desc = value.desc});
+    plan_.places.push_back({.value = {id}, .device = device, .desc = desc});
     at_[id] = {plan_.places.size() - 1};
   }
 }
 
 std::optional<size_t> PlanBuilder::find(Value v, const DeviceId& device, DType dtype) const {
-  if (dtype == graph_[v].desc.dtype) {
+  if (dtype == graph_[v].desc.dtype || graph_[v].kind == Kind::weight) {  // a weight is what its home stores
     for (const size_t i : at_[v.id])
       if (plan_.places[i].device == device) return i;
     return std::nullopt;
@@ -64,9 +66,10 @@ size_t PlanBuilder::copy(Value v, const DeviceId& from, const DeviceId& to) {
   if (to != kHost && std::none_of(homes.begin(), homes.end(), [&](const Home& h) { return h.device == to; }))
     throw Error(ErrorKind::runtime, fmt::format("copy of {}: nothing lives on {}", value.name, printable(to)));
   used(*source);
-  const size_t target = new_place(v, to, value.desc);
+  const TensorDesc desc = plan_.places[*source].desc;
+  const size_t target = new_place(v, to, desc);
   at_[v.id].push_back(target);
-  plan_.steps.push_back(CopyStep{.from = *source, .to = target, .bytes = value.desc.bytes()});
+  plan_.steps.push_back(CopyStep{.from = *source, .to = target, .bytes = desc.bytes()});
   return target;
 }
 
@@ -85,19 +88,20 @@ size_t PlanBuilder::convert(Value v, DType to, const DeviceId& device, const Ker
   return target;
 }
 
-void PlanBuilder::run(size_t node_index, const DeviceId& device, const Kernel& kernel, DType activation) {
+void PlanBuilder::run(size_t node_index, const DeviceId& device, const Kernel& kernel, DType activation, std::optional<DType> writes) {
   const Node& node = graph_.nodes()[node_index];
   if (node_index != nodes_run_)
     throw Error(ErrorKind::runtime, fmt::format("run of {}: the next node of the graph is {}", node.name,
                                                 nodes_run_ < graph_.nodes().size() ? graph_.nodes()[nodes_run_].name : "none"));
-  auto p = problem_of(graph_, node, activation);
+  auto p = problem_of(graph_, node, activation, plan_.placement);
   if (!p) throw Error(ErrorKind::runtime, fmt::format("run of {}: its input has no {} form", node.name, name_of(activation)));
+  if (writes) p->out[0].dtype = *writes;
   if (const auto why = registry_.why_not(kernel, *p, policy_, node.name); !why.empty())
     throw Error(ErrorKind::runtime, fmt::format("run of {}: {}: {}", node.name, kernel.name(), why));
   RunStep step{.node = node_index, .device = device, .kernel = kernel.name(), .scratch = static_cast<int64_t>(kernel.scratch(*p))};
   for (size_t i = 0; i < node.in.size(); ++i) {
     const Value v = node.in[i];
-    const DType dtype = i == 0 && std::holds_alternative<MatMul>(node.op) ? activation : graph_[v].desc.dtype;
+    const DType dtype = i == 0 && reads_formats(node.op) ? activation : graph_[v].desc.dtype;
     const auto place = find(v, device, dtype);
     if (!place)
       throw Error(ErrorKind::runtime, fmt::format("run of {}: its input {} is not on {} as {}", node.name, graph_[v].name, device, name_of(dtype)));
@@ -107,11 +111,14 @@ void PlanBuilder::run(size_t node_index, const DeviceId& device, const Kernel& k
   for (size_t i = 0; i < node.out.size(); ++i) {
     const Value v = node.out[i];
     if (graph_[v].alias_of) {  // a newer version of a state: the same bytes
-      plan_.places.push_back(plan_.places[step.in[0]]);
+      plan_.places.push_back(plan_.places[step.in[*alias_of(node.op, i)]]);
       plan_.places.back().value = v;
       at_[v.id] = {plan_.places.size() - 1};
     } else {
-      at_[v.id] = {new_place(v, device, p->out[i])};
+      const size_t place = new_place(v, device, p->out[i]);
+      if (p->out[i].dtype == graph_[v].desc.dtype) at_[v.id] = {place};  // else readers find it by that format
+      step.out.push_back(place);
+      continue;
     }
     step.out.push_back(at_[v.id][0]);
   }
@@ -151,9 +158,9 @@ Plan PlanBuilder::finish() {
   for (const auto& home : plan_.placement.homes) {
     auto& memory = plan_.memory[home.device];
     if (home.kind == Kind::state)
-      memory.state += device_aligned(home.desc.bytes());
-    else if (home.device != kHost)
-      memory.weights += device_aligned(home.desc.bytes());
+      memory.state += device_aligned(home.bytes());
+    else if (home.device != kHost || home.is_prepared())
+      memory.weights += device_aligned(home.bytes());
     else if (mapped.insert(graph_[graph_.find(home.name)].source).second)
       memory.weights += home.desc.bytes();
   }

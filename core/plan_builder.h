@@ -22,7 +22,8 @@ class PlanBuilder {
 
   size_t copy(Value v, const DeviceId& from, const DeviceId& to);
   size_t convert(Value v, DType to, const DeviceId& device, const Kernel& kernel);
-  void run(size_t node, const DeviceId& device, const Kernel& kernel, DType activation);
+  /// @param writes the format of the output, if its readers want another than the op's own
+  void run(size_t node, const DeviceId& device, const Kernel& kernel, DType activation, std::optional<DType> writes = {});
   /// Copies the outputs to the host if they are elsewhere, lays out the arenas and counts memory.
   Plan finish();
 
@@ -46,9 +47,16 @@ struct KernelChoice {
   const Kernel* kernel = nullptr;
   DType activation = DType::f32;
 };
-KernelChoice choose_kernel(const Graph& graph, const Node& node, const Registry& registry, const KernelPolicy& policy);
+KernelChoice choose_kernel(const Graph& graph, const Node& node, const Registry& registry, const KernelPolicy& policy, const Placement& placement);
 
-/// The node's problem with its first input in format `activation`; nothing if that format can not hold it.
-std::optional<Problem> problem_of(const Graph& graph, const Node& node, DType activation);
+/// The node's problem with its first input in format `activation` and its weights as their homes store them; nothing if
+/// that format can not hold the input.
+std::optional<Problem> problem_of(const Graph& graph, const Node& node, DType activation, const Placement& placement);
+
+/// Where a node must run because of what it reads, or nothing: the home of its state, else of its largest weight.
+std::optional<DeviceId> pulled_to(const Graph& graph, const Node& node, const Placement& placement);
+
+/// The place of `k`'s backend in --backend's order.
+size_t backend_rank(const Kernel& k, const KernelPolicy& policy);
 
 }  // namespace kerf

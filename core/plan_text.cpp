@@ -25,7 +25,9 @@ struct StepText {
   const std::string& name(size_t place) const { return graph[plan.places[place].value].name; }
   std::string operator()(const RunStep& s) const {
     const Node& node = graph.nodes()[s.node];
-    return fmt::format("run     {:<32} {:<10} {}\n", node.name, s.device, s.kernel);
+    const DType writes = s.problem.out[0].dtype;
+    const std::string format = writes == own_format(s.problem) ? "" : fmt::format(" -> {}", name_of(writes));
+    return fmt::format("run     {:<32} {:<10} {}{}\n", node.name, s.device, s.kernel, format);
   }
   std::string operator()(const CopyStep& s) const {
     return fmt::format("copy    {:<32} {} -> {} {}\n", name(s.from), plan.places[s.from].device, plan.places[s.to].device, s.bytes);
@@ -73,7 +75,7 @@ struct LineReader {
 
 Home read_home(const LineReader& r, Kind kind, std::string because) {
   Home home{.name = r.word(1, "a name"), .kind = kind, .device = r.word(5, "a device"), .because = std::move(because)};
-  home.desc.dtype = r.dtype(2);
+  home.desc.dtype = home.stored = r.dtype(2);
   std::string_view text = r.word(3, "a shape");
   for (size_t d = 0; d < 4; ++d) {
     const size_t end = std::min(text.find('x'), text.size());
@@ -103,6 +105,10 @@ std::string to_text(const Plan& plan, const Graph& graph) {
   for (const auto& home : plan.placement.homes)
     out += fmt::format("{:<7} {:<32} {:<5} {:<18} {:>10} {:<10} # {}\n", name_of(home.kind), home.name, name_of(home.desc.dtype),
                        shape_text(home.desc.shape), home.desc.bytes(), home.device, home.because);
+  for (const auto& home : plan.placement.homes)
+    if (home.is_prepared())
+      out += fmt::format("prepare {:<32} {:<10} {} -> {} {}\n", home.name, home.device, name_of(home.desc.dtype), name_of(home.stored),
+                         home.prepared_by);
   out += fmt::format("shape   tokens={} outputs={} context={}\n", plan.shape.tokens, plan.shape.outputs, plan.shape.context);
   for (const auto& step : plan.steps) out += std::visit(StepText{plan, graph}, step);
   for (const auto& [device, m] : plan.memory)
@@ -137,6 +143,20 @@ PlanFile parse_plan_file(std::string_view text, const std::string& path) {
           file.placement.homes.push_back(std::move(home));
         else if (const Home& first = file.placement.of(home.name); first.device != home.device)
           r.fail(fmt::format("{} on {} as in the first plan of the file", home.name, first.device), home.device);
+      } else if (kind == "prepare") {
+        const auto home = std::find_if(file.placement.homes.begin(), file.placement.homes.end(),
+                                       [&](const Home& h) { return h.kind == Kind::weight && h.name == r.word(1, "a name"); });
+        if (home == file.placement.homes.end()) r.fail("a weight named above", printable(r.word(1, "a name")));
+        r.literal(2, home->device);
+        r.literal(3, name_of(home->desc.dtype));
+        r.literal(4, "->");
+        const DType stored = r.dtype(5);
+        if (stored != interleaved(home->desc.dtype)) r.fail(fmt::format("a layout of {}", name_of(home->desc.dtype)), line.words[5]);
+        if (homes_done && (home->stored != stored || home->prepared_by != r.word(6, "a kernel")))
+          r.fail("what the first plan of the file prepares", line.words[5]);
+        home->stored = stored;
+        home->prepared_by = r.word(6, "a kernel");
+        r.end(7);
       } else if (kind == "shape") {
         homes_done = true;
         file.sections.push_back(
@@ -145,7 +165,7 @@ PlanFile parse_plan_file(std::string_view text, const std::string& path) {
         if (file.sections.empty()) r.fail("a shape line before the first step", kind);
         file.sections.back().steps.push_back(line);
       } else if (kind != "total" && whole != kHeader) {
-        r.fail("weight, state, shape, run, copy, convert or total", printable(kind));
+        r.fail("weight, state, prepare, shape, run, copy, convert or total", printable(kind));
       }
     }
     const size_t skip = std::min(end + 1, text.size());
@@ -155,6 +175,10 @@ PlanFile parse_plan_file(std::string_view text, const std::string& path) {
   if (file.sections.empty())
     throw FileError({.path = path, .offset = offset, .field = "plan", .expected = "a shape line and steps", .found = "the end of the file"});
   return file;
+}
+
+bool PlanFile::Section::runs(std::string_view node) const {
+  return std::any_of(steps.begin(), steps.end(), [&](const Line& l) { return l.words[0] == "run" && l.words.size() > 1 && l.words[1] == node; });
 }
 
 void check_homes(const PlanFile& file, const Graph& graph) {
@@ -181,6 +205,16 @@ void check_homes(const PlanFile& file, const Graph& graph) {
 Plan plan_from_section(const PlanFile& file, const PlanFile::Section& section, const Graph& graph, const Registry& registry,
                        const KernelPolicy& policy) {
   check_homes(file, graph);
+  for (const auto& home : file.placement.homes) {
+    if (!home.is_prepared()) continue;
+    const Kernel* k = registry.find(home.prepared_by);
+    const std::string why = k ? registry.why_not(*k, problem(Convert{.to = home.stored}, {home.desc}), policy, "convert") : "no such kernel";
+    if (!why.empty())
+      throw FileError({.path = file.path,
+                       .field = "prepare " + home.name,
+                       .expected = fmt::format("a kernel that converts {} to {}", name_of(home.desc.dtype), name_of(home.stored)),
+                       .found = fmt::format("{}: {}", printable(home.prepared_by), why)});
+  }
   PlanBuilder b(graph, file.placement, section.shape, registry, policy);
   for (const auto& line : section.steps) {
     const LineReader r{file.path, line};
@@ -207,13 +241,19 @@ Plan plan_from_section(const PlanFile& file, const PlanFile::Section& section, c
         if (!index || graph.nodes()[*index].name != name)
           r.fail(index ? "run " + graph.nodes()[*index].name : "no further step", "run " + printable(name));
         const Kernel& k = kernel(3);
-        r.end(4);
+        std::optional<DType> writes;
+        if (line.words.size() > 4) {
+          r.literal(4, "->");
+          writes = r.dtype(5);
+          r.end(6);
+        }
         DType activation = DType::f32;  // the format this kernel reads: the one of the allowed that it accepts
         for (const DType t : policy.activations) {
-          const auto p = problem_of(graph, graph.nodes()[*index], t);
+          auto p = problem_of(graph, graph.nodes()[*index], t, file.placement);
+          if (p && writes) p->out[0].dtype = *writes;
           if (p && registry.why_not(k, *p, policy, name).empty()) activation = t;
         }
-        b.run(*index, r.word(2, "a device"), k, activation);
+        b.run(*index, r.word(2, "a device"), k, activation, writes);
       }
     } catch (const FileError&) {
       throw;

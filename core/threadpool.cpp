@@ -248,8 +248,13 @@ void ThreadPool::run(int64_t n, void (*call)(void*, int64_t), void* body) {
   KERF_CHECK(n < int64_t{1} << Tagged::kCountBits, "parallel_for counts to 2^28");
   s.call = call;
   s.body = body;
+  const auto start = s.measuring ? Clock::now() : Clock::time_point{};
+  const size_t loops = s.seats[0].work.size();
   s.run(n);
-  if (s.measuring && !s.seats[0].work.empty()) s.seats[0].work.back().left = Clock::now();
+  if (auto& mine = s.seats[0].work; s.measuring) {
+    if (mine.size() == loops) mine.push_back({.begin = start, .end = start});  // the others took everything
+    mine.back().left = Clock::now();
+  }
   s.inside.store(false, std::memory_order_release);
   if (s.failed.load(std::memory_order_relaxed)) std::rethrow_exception(s.error);
 }

@@ -19,7 +19,9 @@ struct ModelArgs {
   std::string backend = "cpu";
   std::vector<std::string> kernels{};  // OP=NAME
   std::string isa{};
-  std::string activations = "q8";  // q8 | f32
+  std::string activations = "auto";  // auto | bf16 | q8 | f32
+  bool no_repack = false;
+  std::string fuse = "all";  // all | none | names of core/rewrite.h and "format", separated by commas
   std::vector<std::string> devices{};
   std::optional<int64_t> gpu_layers{};
   std::string tensor_split{};
@@ -40,6 +42,7 @@ struct RunArgs {
   int64_t n_predict = -1;
   SamplerOptions sampler{};
   bool raw = false, interactive = false, stats = false;
+  std::string roof{};
 };
 struct LogitsArgs {
   ModelArgs model{};
@@ -59,12 +62,30 @@ struct BenchArgs {
   std::vector<int64_t> n_prompt{512}, n_gen{128}, n_depth{0};
   std::vector<int> threads{};
   int repetitions = 5;
-  std::string output{};  // empty: md, or json with --json
+  std::vector<int64_t> micro_batch{};     // -ub; empty: the one of `model`
+  std::vector<std::string> ctk{}, ctv{};  // empty: the ones of `model`
+  std::string output{};                   // empty: md, or json with --json
+  std::string roof{};                     // --roof; empty: the saved one
+};
+struct RoofArgs {
+  std::vector<int> threads{};  // empty: 1 and all cores
+  double seconds = 20;
+  std::vector<std::string> only{};  // parts
+  std::string buffer{};             // bytes, as written
+  bool save = false;
 };
 struct PerplexityArgs {
   ModelArgs model{};
   std::string file{};
   int64_t max_chunks = 0;
+};
+struct TraceArgs {
+  ModelArgs model{};
+  std::string prompt{};
+  int64_t tokens = 0;  // random ones instead of a prompt
+  int64_t n_predict = 16;
+  bool steps = false, nodes = false, no_warmup = false;
+  std::string out{}, format{};  // format empty: table, with --json json
 };
 struct PlanArgs {
   ModelArgs model{};
@@ -78,6 +99,9 @@ struct KernelArgs {
   uint64_t seed = 1;
   int64_t only_case = -1;
   double seconds = 0.2;
+  std::string shape{};  // --shape N,K of matmul; empty: a feed-forward matrix
+  std::vector<int64_t> tokens{1, 4, 16, 64, 512};
+  std::string roof{};
 };
 
 }  // namespace kerf

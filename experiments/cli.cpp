@@ -95,9 +95,18 @@ void add_backend(CLI::App* app, ModelArgs& args) {
       ->capture_default_str()
       ->group("Kernels");
   app->add_option("--kernel", args.kernels, "OP=NAME or NODE=NAME: this kernel for this op or node (repeatable)")->group("Kernels");
-  app->add_option("--isa", args.isa, "highest instruction set to use: base, avx2, avx512, vnni (default: what the machine has)")->group("Kernels");
-  app->add_option("--activations", args.activations, "what matmuls of quantized weights multiply with: q8 (8-bit, fast) or f32 (exact)")
-      ->check(CLI::IsMember({"q8", "f32"}))
+  app->add_option("--isa", args.isa, "highest instruction set to use: base, avx2, avx512, vnni, amx (default: what the machine has)")
+      ->group("Kernels");
+  app->add_option(
+         "--activations", args.activations,
+         "what matmuls multiply weights with: bf16 (bfloat16), q8 (8-bit groups of 16), f32 (as they are), or auto: the fastest for each batch")
+      ->check(CLI::IsMember({"auto", "bf16", "q8", "f32"}))
+      ->capture_default_str()
+      ->group("Kernels");
+  app->add_flag("--no-repack", args.no_repack,
+                "leave weights in the file's layout: loads at once and takes no memory beyond the file's, decodes more slowly")
+      ->group("Kernels");
+  app->add_option("--fuse", args.fuse, "which steps may be fused: all, none, or some of swiglu, add, qkv, rope_cache, format (kerf plan shows them)")
       ->capture_default_str()
       ->group("Kernels");
 }
@@ -166,7 +175,9 @@ Command parse_command_line(const std::vector<std::string>& words) {
   TokenizeArgs tokenize;
   InspectArgs inspect;
   BenchArgs bench;
+  RoofArgs roof;
   PerplexityArgs perplexity;
+  TraceArgs trace;
   PlanArgs plan;
   KernelArgs kernels;
 
@@ -252,6 +263,20 @@ Command parse_command_line(const std::vector<std::string>& words) {
   c->footer(example("kerf bench -m model.gguf -p 512 -n 128 -r 3"));
   c->callback([&] { result.run = [bench](const Io& io) { return bench_command(bench, io); }; });
 
+  c = app.add_subcommand("roof", "what this machine can do at most: memory, caches, arithmetic units");
+  c->add_option("-t,--threads", roof.threads, "threads, a list (default: 1 and all cores this process may use)")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1024));
+  c->add_option("--seconds", roof.seconds, "time for the measurements")->check(CLI::Range(0.01, 3600.0))->capture_default_str();
+  c->add_option("--only", roof.only, "only these parts: read, caches, units, amx, exp")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"read", "caches", "units", "amx", "exp"}));
+  c->add_option("--buffer", roof.buffer, "memory to read (default: 1 GiB or four times the last cache, whichever is more)");
+  c->add_flag("--save", roof.save, "keep the figures, for percent of the roof in run, bench and kernels bench");
+  add_common(c, common);
+  c->footer(example("kerf roof --save"));
+  c->callback([&] { result.run = [roof](const Io& io) { return roof_command(roof, io); }; });
+
   c = app.add_subcommand("perplexity", "how well the model predicts a text");
   add_model(c, perplexity.model);
   c->get_option("--ctx-size")->description("tokens of a chunk; the second half of each is scored (default 512)");
@@ -260,6 +285,21 @@ Command parse_command_line(const std::vector<std::string>& words) {
   add_common(c, common);
   c->footer(example("kerf perplexity -m model.gguf -f text.txt -c 512"));
   c->callback([&] { result.run = [perplexity](const Io& io) { return perplexity_command(perplexity, io); }; });
+
+  c = app.add_subcommand("trace", "a run step by step: device, kernel, time, bytes, idle threads");
+  add_model(c, trace.model);
+  c->add_option("-p,--prompt", trace.prompt, "the prompt");
+  c->add_option("--tokens", trace.tokens, "a prompt of N random tokens instead")->check(CLI::Range(int64_t{1}, int64_t{1} << 27));
+  c->add_option("-n,--n-predict", trace.n_predict, "tokens to generate after it")->check(CLI::Range(int64_t{0}, int64_t{1} << 27))->capture_default_str();
+  c->add_flag("--nodes", trace.nodes, "table: a row for each node, all layers together (default: for each kernel)");
+  c->add_flag("--steps", trace.steps, "table: a row for each step of the plan");
+  c->add_flag("--no-warmup", trace.no_warmup, "trace the first run, which reads weights and makes plans (default: the second)");
+  c->add_option("-o,--out", trace.out, "write to this file (default: standard output)");
+  c->add_option("--format", trace.format, "table, json (every step of every pass) or chrome (trace events for Perfetto) (default: table, with --json json)")
+      ->check(CLI::IsMember({"table", "json", "chrome"}));
+  add_common(c, common);
+  c->footer(example("kerf trace -m model.gguf --tokens 128 -n 32"));
+  c->callback([&] { result.run = [trace](const Io& io) { return trace_command(trace, io); }; });
 
   c = app.add_subcommand("plan", "what lies where, what runs where, which bytes move");
   add_model(c, plan.model);

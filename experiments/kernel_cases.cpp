@@ -16,6 +16,12 @@ void add(Cases& cases, Op op, std::vector<TensorDesc> in, int64_t depth = -1) {
   for (const DataKind kind : kKinds) cases.push_back({problem(op, in), kind, depth, threads && kind == DataKind::normal});
 }
 
+/// The problem with one kind of data.
+void add_one(Cases& cases, Op op, std::vector<TensorDesc> in, DataKind kind) {
+  const bool threads = cases.size() % 8 == 0;
+  cases.push_back({problem(op, std::move(in)), kind, -1, threads});
+}
+
 /// Weight formats with numerics, floats first. Types of indices are not weights.
 std::vector<DType> weight_types() {
   std::vector<DType> types;
@@ -106,11 +112,15 @@ void cases_of(Cases& cases, const Rope&) {
       add(cases, Rope{.head_dim = s.head_dim, .pairing = pairing}, {matrix(DType::f32, s.T, s.heads * s.head_dim), matrix(DType::f32, s.T, s.dims)});
 }
 
+constexpr std::array kCacheTypes{DType::f32, DType::f16, DType::bf16, DType::q8_0, DType::q5_1, DType::q5_0, DType::q4_1, DType::q4_0};
+
 void cases_of(Cases& cases, const KvWrite&) {
-  for (const DType t : {DType::f32, DType::f16, DType::bf16})
+  for (const DType t : kCacheTypes)
     for (const int64_t T : {1, 3, 17})
-      for (const int64_t hd : {16, 33, 64, 80, 128})
-        for (const int64_t n_kv : {1, 3}) add(cases, KvWrite{}, {{t, {1, n_kv, 29, hd}}, matrix(DType::f32, T, n_kv * hd), vector_of(DType::i32, T)});
+      for (const int64_t hd : {16, 32, 33, 64, 80, 96, 128})
+        for (const int64_t n_kv : {1, 3})
+          if (hd % info(t).block_values == 0)
+            add(cases, KvWrite{}, {{t, {1, n_kv, 29, hd}}, matrix(DType::f32, T, n_kv * hd), vector_of(DType::i32, T)});
 }
 
 void cases_of(Cases& cases, const Attention&) {
@@ -120,23 +130,36 @@ void cases_of(Cases& cases, const Attention&) {
     int64_t depth, n_ctx;
     int window;
   };
-  // T, head size and group against one another; lengths on both sides of tiles (64) and chunks (256); windows inside, across
-  // and longer than what there is. depth -1: any positions, one batch in three shuffled.
-  for (const Shape s : {Shape{1, 16, 1, 1, 0, 1, 0},  {1, 64, 3, 3, 0, 40, 0},      {1, 64, 1, 4, 63, 100, 0},  {1, 128, 2, 6, 255, 256, 0},
-                        {1, 128, 1, 3, 256, 300, 0},  {1, 80, 2, 1, 599, 640, 0},   {1, 33, 2, 3, 70, 90, 0},   {1, 256, 1, 4, 300, 512, 0},
-                        {1, 64, 3, 3, 520, 600, 100}, {1, 96, 1, 1, 600, 700, 256}, {2, 64, 2, 4, 511, 700, 0}, {3, 32, 2, 3, 254, 300, 0},
-                        {4, 17, 1, 6, 100, 120, 30},  {4, 128, 1, 1, 380, 400, 7},  {5, 64, 3, 3, 0, 64, 0},    {7, 40, 2, 1, 250, 270, 0},
-                        {8, 16, 1, 4, 0, 8, 0},       {17, 64, 1, 3, 0, 20, 5},     {17, 96, 2, 1, 60, 200, 0}, {33, 128, 1, 6, 0, 50, 0},
-                        {33, 80, 1, 4, 240, 300, 0},  {64, 64, 1, 3, 0, 64, 0},     {65, 32, 2, 1, 0, 80, 16},  {100, 16, 1, 6, 200, 300, 90},
-                        {5, 64, 2, 3, -1, 300, 0},    {9, 48, 1, 4, -1, 600, 0},    {3, 64, 2, 1, -1, 600, 50}, {20, 31, 1, 3, -1, 280, 20},
-                        {130, 64, 1, 1, -1, 200, 0},  {6, 15, 1, 1, -1, 20, 3}})
-    for (const DType kv : {DType::f32, DType::f16, DType::bf16}) {
-      if (kv == DType::bf16 && s.T > 5) continue;
-      const TensorDesc state{kv, {1, s.n_kv, s.n_ctx, s.hd}};
+  // T, head size and group against one another; lengths on both sides of tiles (16, 32, 64) and chunks (256); windows inside,
+  // across and longer than what there is. depth -1: any positions, one batch in three shuffled.
+  constexpr Shape kShapes[] = {
+      {1, 16, 1, 1, 0, 1, 0},       {1, 64, 3, 3, 0, 40, 0},       {1, 64, 1, 4, 63, 100, 0},    {1, 128, 2, 6, 255, 256, 0},
+      {1, 128, 1, 3, 256, 300, 0},  {1, 80, 2, 1, 599, 640, 0},    {1, 33, 2, 3, 70, 90, 0},     {1, 256, 1, 4, 300, 512, 0},
+      {1, 64, 3, 3, 520, 600, 100}, {1, 96, 1, 1, 600, 700, 256},  {2, 64, 2, 4, 511, 700, 0},   {3, 32, 2, 3, 254, 300, 0},
+      {4, 17, 1, 6, 100, 120, 30},  {4, 128, 1, 1, 380, 400, 7},   {5, 64, 3, 3, 0, 64, 0},      {7, 40, 2, 1, 250, 270, 0},
+      {8, 16, 1, 4, 0, 8, 0},       {17, 64, 1, 3, 0, 20, 5},      {17, 96, 2, 1, 60, 200, 0},   {33, 128, 1, 6, 0, 50, 0},
+      {33, 80, 1, 4, 240, 300, 0},  {64, 64, 1, 3, 0, 64, 0},      {65, 32, 2, 1, 0, 80, 16},    {100, 16, 1, 6, 200, 300, 90},
+      {5, 64, 2, 3, -1, 300, 0},    {9, 48, 1, 4, -1, 600, 0},     {3, 64, 2, 1, -1, 600, 50},   {20, 31, 1, 3, -1, 280, 20},
+      {130, 64, 1, 1, -1, 200, 0},  {6, 15, 1, 1, -1, 20, 3},      {2, 128, 2, 6, 767, 800, 0},  {3, 128, 1, 6, 500, 520, 40},
+      {16, 128, 2, 6, 500, 600, 0}, {40, 256, 1, 4, 250, 300, 0},  {48, 64, 2, 3, 740, 800, 0},  {100, 96, 1, 3, 600, 720, 300},
+      {130, 128, 1, 6, 0, 140, 0},  {128, 160, 1, 1, 384, 512, 0}, {90, 128, 1, 4, -1, 700, 33}, {31, 64, 1, 6, -1, 900, 0}};
+  size_t turn = 0;  // which formats a shape takes goes round
+  for (const Shape& s : kShapes) {
+    const auto with = [&](DType k, DType v) {
       const int n_head = s.n_kv * s.group;
+      const kerf::Shape state{1, s.n_kv, s.n_ctx, s.hd};
       add(cases, Attention{.n_head = n_head, .scale = s.hd == 64 ? 0.125f : 0.09f, .window = s.window},
-          {matrix(DType::f32, s.T, n_head * s.hd), state, state, vector_of(DType::i32, s.T)}, s.depth);
+          {matrix(DType::f32, s.T, n_head * s.hd), {k, state}, {v, state}, vector_of(DType::i32, s.T)}, s.depth);
+    };
+    for (const DType t : {DType::f32, DType::f16, DType::bf16})
+      if (t != DType::bf16 || s.T <= 5) with(t, t);
+    if (s.hd % 32 != 0) continue;
+    for (size_t i = 0; i < 3; ++i, ++turn) {
+      const DType k = kCacheTypes[turn % 8], v = kCacheTypes[(turn + 1 + turn / 8) % 8];
+      with(k, v);
+      if (info(k).block_values > 1) with(k, k);
     }
+  }
 }
 
 void cases_of(Cases& cases, const SwiGlu&) {
@@ -156,6 +179,68 @@ void cases_of(Cases& cases, const Convert&) {
     if (const auto to = interleaved(from))
       for (const int64_t N : {1, 16, 33, 100})
         for (const int64_t blocks : {1, 3}) add(cases, Convert{*to}, {matrix(from, N, blocks * info(from).block_values)});
+}
+
+// Few tokens and many, odd sizes, one type and several; the product itself is tested by matmul's cases.
+struct GroupShape {
+  int64_t T, K;
+  std::vector<int64_t> rows;
+};
+
+/// Types for `n` weights of one group: all of one, or neighbours in the list.
+std::vector<std::vector<DType>> type_groups(size_t n) {
+  std::vector<std::vector<DType>> groups;
+  const auto types = weight_types();
+  for (size_t i = 0; i < types.size(); ++i) {
+    groups.emplace_back(n, types[i]);
+    if (const auto r16 = interleaved(types[i])) {
+      groups.emplace_back(n, *r16);
+      groups.emplace_back(n, *r16).back() = interleaved(types[(i + 1) % types.size()]).value_or(*r16);
+      groups.emplace_back(n, types[i]).back() = *r16;
+    }
+  }
+  return groups;
+}
+
+void cases_of(Cases& cases, const MatMuls&) {
+  const GroupShape shapes[] = {{1, 256, {33}}, {1, 512, {48, 16, 7}}, {3, 256, {17, 16}}, {8, 256, {32, 1, 16}}, {40, 512, {50, 33}}};
+  size_t n = 0;
+  for (const auto& s : shapes)
+    for (const auto& types : type_groups(s.rows.size()))
+      for (const DType x : {DType::q8_g16, DType::bf16_t16, DType::f32})
+        for (const bool add : {true, false}) {
+          if (++n % 3 != 0 && s.rows.size() > 1) continue;  // a third of the combinations reaches each type in each shape
+          std::vector<TensorDesc> in{matrix(x, s.T, s.K)};
+          for (size_t i = 0; i < types.size(); ++i) in.push_back(matrix(types[i], s.rows[i], s.K));
+          for (size_t i = 0; add && i < types.size(); ++i)
+            in.push_back(i % 2 == 0 ? matrix(DType::f32, s.T, s.rows[i]) : vector_of(DType::f32, s.rows[i]));
+          add_one(cases, MatMuls{.count = static_cast<int>(types.size()), .add = add}, in, kKinds[n % kKinds.size()]);
+        }
+}
+
+void cases_of(Cases& cases, const MatMulSwiGlu&) {
+  size_t n = 0;
+  for (const auto& [T, N, K] : {std::array<int64_t, 3>{1, 48, 512}, {2, 33, 256}, {8, 64, 256}, {33, 64, 256}, {70, 96, 512}})
+    for (const auto& types : type_groups(2))
+      for (const DType x : {DType::q8_g16, DType::bf16_t16, DType::f32})
+        add_one(cases, MatMulSwiGlu{}, {matrix(x, T, K), matrix(types[0], N, K), matrix(types[1], N, K)}, kKinds[++n % kKinds.size()]);
+}
+
+void cases_of(Cases& cases, const RopeCache&) {
+  struct Shape {
+    int64_t T, H, n_kv;
+    int hd, dims;
+  };
+  for (const Shape s : {Shape{1, 9, 3, 64, 64}, {1, 12, 2, 128, 128}, {3, 4, 1, 64, 32}, {17, 4, 4, 96, 96}, {5, 2, 2, 80, 80}, {33, 6, 1, 256, 64}})
+    for (const auto pairing : {RopePairing::norm, RopePairing::neox})
+      for (const DType k : {DType::f32, DType::f16, DType::bf16, DType::q8_0, DType::q4_0})
+        for (const DType v : {k, DType::f16}) {
+          if (s.hd % info(k).block_values != 0) continue;
+          const auto cache = [&](DType t) { return TensorDesc{t, {1, s.n_kv, 40, s.hd}}; };
+          add(cases, RopeCache{.rope = {.head_dim = s.hd, .pairing = pairing}},
+              {matrix(DType::f32, s.T, s.H * s.hd), matrix(DType::f32, s.T, s.n_kv * s.hd), matrix(DType::f32, s.T, s.n_kv * s.hd),
+               matrix(DType::f32, s.T, s.dims), cache(k), cache(v), vector_of(DType::i32, s.T)});
+        }
 }
 
 /// Calls f(Alternative{}) for each op of the variant.

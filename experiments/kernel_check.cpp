@@ -49,12 +49,11 @@ constexpr std::byte kPatterns[] = {std::byte{0xFF}, std::byte{0x35}};
 
 struct Attempt {
   std::string failure;
-  std::vector<std::byte> out;
+  std::vector<std::vector<std::byte>> out;
 };
 
 /// One run of a kernel on fresh copies of everything.
 Attempt attempt(const Kernel& kernel, const Problem& p, const KernelInputs& inputs, ThreadPool& pool, std::byte pattern) {
-  const bool in_place = std::holds_alternative<KvWrite>(p.op);  // the output is the first input's memory
   auto bytes = inputs.bytes;
   for (const auto& hole : inputs.holes) std::fill_n(bytes[hole.input].begin() + hole.offset, hole.size, pattern);
   std::vector<Guarded> in;
@@ -64,21 +63,34 @@ Attempt attempt(const Kernel& kernel, const Problem& p, const KernelInputs& inpu
     in.emplace_back(bytes[i].size(), pattern).assign(bytes[i]);
     views.push_back({p.in[i], in[i].data()});
   }
-  Guarded out(static_cast<size_t>(p.out[0].bytes()), pattern), scratch(kernel.scratch(p), pattern, 64);
-  const TensorView result{p.out[0], in_place ? in[0].data() : out.data()};
+  std::vector<Guarded> out;
+  out.reserve(p.out.size());
+  std::vector<TensorView> results;
+  std::vector<bool> written(in.size(), false);
+  for (size_t i = 0; i < p.out.size(); ++i) {
+    const auto from = alias_of(p.op, i);  // the output is that input's memory
+    out.emplace_back(from ? 0 : static_cast<size_t>(p.out[i].bytes()), pattern);
+    results.push_back({p.out[i], from ? in[*from].data() : out[i].data()});
+    if (from) written[*from] = true;
+  }
+  Guarded scratch(kernel.scratch(p), pattern, 64);
   try {
-    kernel.run(p, {views, {&result, 1}, {scratch.data(), scratch.size()}, pool});
+    kernel.run(p, {views, results, {scratch.data(), scratch.size()}, pool});
   } catch (const std::exception& e) {
     return {fmt::format("threw: {}", e.what()), {}};
   }
   for (size_t i = 0; i < in.size(); ++i) {
     if (!in[i].intact()) return {fmt::format("wrote outside of input {}", i), {}};
-    if (!(in_place && i == 0) && !in[i].equals(bytes[i])) return {fmt::format("changed input {}", i), {}};
+    if (!written[i] && !in[i].equals(bytes[i])) return {fmt::format("changed input {}", i), {}};
   }
-  if (!out.intact()) return {"wrote outside of the output", {}};
   if (!scratch.intact()) return {"wrote outside of its scratch", {}};
-  const auto* first = static_cast<const std::byte*>(result.data);
-  return {{}, std::vector<std::byte>(first, first + p.out[0].bytes())};
+  Attempt done;
+  for (size_t i = 0; i < p.out.size(); ++i) {
+    if (!out[i].intact()) return {fmt::format("wrote outside of output {}", i), {}};
+    const auto* first = static_cast<const std::byte*>(results[i].data);
+    done.out.emplace_back(first, first + p.out[i].bytes());
+  }
+  return done;
 }
 
 std::vector<float> decoded(const TensorDesc& d, const std::vector<std::byte>& bytes) {
@@ -87,9 +99,13 @@ std::vector<float> decoded(const TensorDesc& d, const std::vector<std::byte>& by
   return values;
 }
 
-/// Allowed error of every output element, and the yardstick its ulps are counted in. Empty: bits must be equal.
+/// Allowed error of every output element for f32 arithmetic, and the yardstick its ulps are counted in. Empty: bits must be
+/// equal. A kernel that rounds its operands to a coarser format (Kernel::unit) may be off by one such rounding of each in
+/// addition: unit * operands, the most that can come of it, however many terms there are.
 struct Gate {
-  std::vector<double> allowed, yardstick;
+  std::vector<double> allowed, yardstick, operands;
+
+  double of(size_t i, double unit) const { return allowed[i] + (unit > kUlp ? unit * operands[i] : 0); }
 };
 
 /// Roundings allowed for n accumulated terms. Random data: 4 sqrt(n), as a random walk of n roundings of at most half a unit
@@ -97,22 +113,25 @@ struct Gate {
 /// same way every time: there only the bound for any order of summation holds, n (Higham 2002, 4.2).
 double roundings(double n, DataKind kind) { return kind == DataKind::adversarial ? std::max(n, 4 * std::sqrt(n)) : 4 * std::sqrt(n); }
 
-/// One overload per op.
+using Gates = std::vector<Gate>;
+
+/// The gate of each output. One overload per op.
 struct MakeGate {
   const Problem& p;
   const KernelInputs& in;
-  const std::vector<float>& want;
+  const std::vector<std::vector<float>>& want;
   DataKind kind;
   const Registry& reference;
   ThreadPool& pool;
 
   template <class F>  // F(i) -> {yardstick, allowed error in ulps of it, allowed absolute error}
-  Gate each(F&& f) const {
+  Gate each(F&& f, size_t output = 0) const {
     Gate g;
-    for (size_t i = 0; i < want.size(); ++i) {
+    for (size_t i = 0; i < want[output].size(); ++i) {
       const auto [yardstick, ulps, absolute] = f(i);
       g.yardstick.push_back(yardstick);
       g.allowed.push_back(yardstick * ulps * kUlp + absolute);
+      g.operands.push_back(2.01 * yardstick);  // of a product: (1 + unit)^2 - 1
     }
     return g;
   }
@@ -120,49 +139,114 @@ struct MakeGate {
     double yardstick, ulps, absolute;
   };
 
-  Gate operator()(const Rows&) const { return {}; }
-  Gate operator()(const Add&) const { return {}; }
-  Gate operator()(const KvWrite&) const { return {}; }
-  Gate operator()(const Convert&) const { return {}; }
+  Gates operator()(const Rows&) const { return {{}}; }
+  Gates operator()(const Add&) const { return {{}}; }
+  Gates operator()(const KvWrite&) const { return {{}}; }
+  Gates operator()(const Convert&) const { return {{}}; }
 
-  /// Yardstick sum_k |x w|: the reference once more on absolute values (Higham 2002, 3.1).
-  Gate operator()(const MatMul&) const {
-    if (kind == DataKind::exact) return {};
-    Problem absolute = p;
+  /// sum_k |x w_i| of every output of the product with input `w`: the reference once more on absolute values (Higham 2002, 3.1).
+  std::vector<float> absolute_products(size_t w) const {
     KernelInputs positive;
-    for (size_t i = 0; i < 2; ++i) {
-      absolute.in[i].dtype = DType::f32;
+    std::vector<TensorDesc> descs;
+    for (const size_t i : {size_t{0}, w}) {
+      descs.push_back({DType::f32, p.in[i].shape});
       auto values = decoded(p.in[i], in.bytes[i]);
       for (float& v : values) v = std::fabs(v);
-      positive.bytes.emplace_back(values.size() * 4);
-      std::memcpy(positive.bytes[i].data(), values.data(), values.size() * 4);
+      auto& bytes = positive.bytes.emplace_back(values.size() * 4);
+      std::memcpy(bytes.data(), values.data(), bytes.size());
     }
-    const auto sums = decoded(p.out[0], attempt(*reference.find("reference/matmul"), absolute, positive, pool, kPatterns[0]).out);
-    const auto K = static_cast<double>(p.in[1].cols());
-    return each([&](size_t i) { return Row{sums[i], roundings(K, kind) + 1, K * 0x1p-149}; });
+    const Problem absolute = problem(MatMul{}, descs);
+    return decoded(absolute.out[0], attempt(*reference.find("reference/matmul"), absolute, positive, pool, kPatterns[0]).out[0]);
   }
-  Gate operator()(const RmsNorm&) const {
+  Gate product(size_t output, size_t w, const std::vector<float>* addend = nullptr) const {
+    if (kind == DataKind::exact) return {};
+    const auto sums = absolute_products(w);
+    const auto K = static_cast<double>(p.in[w].cols());
+    return each(
+        [&](size_t i) {
+          return Row{sums[i] + (addend ? std::fabs(double((*addend)[i % addend->size()])) : 0), roundings(K, kind) + 1, K * 0x1p-149};
+        },
+        output);
+  }
+  Gates operator()(const MatMul&) const { return {product(0, 1)}; }
+  Gates operator()(const MatMuls& m) const {
+    Gates gates;
+    for (size_t i = 1, n = static_cast<size_t>(m.count); i <= n; ++i) {
+      const auto addend = m.add ? decoded(p.in[n + i], in.bytes[n + i]) : std::vector<float>{0};
+      gates.push_back(product(i - 1, i, &addend));
+    }
+    return gates;
+  }
+  /// d silu(g) <= 1.1 dg; then the product with u, and the roundings of swiglu itself.
+  Gates operator()(const MatMulSwiGlu&) const {
+    Gate g;
+    const auto gate_sums = absolute_products(1), up_sums = absolute_products(2);
+    const auto terms = [&](size_t w) {
+      const Problem q = problem(MatMul{}, {p.in[0], p.in[w]});
+      return decoded(q.out[0], attempt(*reference.find("reference/matmul"), q, {{in.bytes[0], in.bytes[w]}, {}}, pool, kPatterns[0]).out[0]);
+    };
+    const auto gate = terms(1), up = terms(2);
+    const double ulps = kind == DataKind::exact ? 1 : roundings(static_cast<double>(p.in[1].cols()), kind) + 1;
+    for (size_t i = 0; i < want[0].size(); ++i) {
+      const double silu = double(gate[i]) / (1 + std::exp(-double(gate[i])));
+      const double yardstick = 1.1 * gate_sums[i] * std::fabs(double(up[i])) + std::fabs(silu) * up_sums[i];
+      g.yardstick.push_back(yardstick);
+      g.allowed.push_back(kUlp * (ulps * yardstick + 16 * std::fabs(double(want[0][i]))) + 0x1p-100 * (1 + std::fabs(double(up[i]))));
+      g.operands.push_back(2.01 * yardstick);
+    }
+    return {g};
+  }
+  Gates operator()(const RmsNorm&) const {
     const double ulps = 8 + roundings(static_cast<double>(p.in[1].cols()), kind) / 4;
-    return each([&](size_t i) { return Row{std::fabs(want[i]), ulps, 0x1p-140}; });
+    return {each([&](size_t i) { return Row{std::fabs(want[0][i]), ulps, 0x1p-140}; })};
   }
-  Gate operator()(const RopeTable& r) const {
-    return each([&](size_t) { return Row{std::fabs(double(r.magnitude)), 2, 0}; });
+  Gates operator()(const RopeTable& r) const {
+    return {each([&](size_t) { return Row{std::fabs(double(r.magnitude)), 2, 0}; })};
   }
-  Gate operator()(const Rope& r) const {
+  /// Of element i of x [T,H*hd]: what rotating it may be off by.
+  Row rotated(const Rope& r, const std::vector<float>& x, int64_t dims, size_t i) const {
+    const auto d = static_cast<int64_t>(i) % r.head_dim;
+    if (d >= dims) return Row{std::fabs(double(x[i])), 0, 0};
+    const int64_t half = dims / 2, partner = r.pairing == RopePairing::norm ? d ^ 1 : d < half ? d + half : d - half;
+    return Row{std::fabs(double(x[i])) + std::fabs(double(x[i + static_cast<size_t>(partner - d)])), kind == DataKind::exact ? 0. : 2., 0x1p-148};
+  }
+  Gates operator()(const Rope& r) const {
     const auto x = decoded(p.in[0], in.bytes[0]);
-    const int64_t dims = p.in[1].cols(), half = dims / 2;
-    return each([&](size_t i) {
-      const auto d = static_cast<int64_t>(i) % r.head_dim;
-      if (d >= dims) return Row{std::fabs(double(x[i])), 0, 0};
-      const int64_t partner = r.pairing == RopePairing::norm ? d ^ 1 : d < half ? d + half : d - half;
-      return Row{std::fabs(double(x[i])) + std::fabs(double(x[i + static_cast<size_t>(partner - d)])), kind == DataKind::exact ? 0. : 2., 0x1p-148};
-    });
+    return {each([&](size_t i) { return rotated(r, x, p.in[1].cols(), i); })};
   }
-  Gate operator()(const SwiGlu&) const {  // exp overflows in f32 where silu is 0 to 30 digits: the absolute part
+  /// A rotated key that is off by an ulp may round to the next value of the cache's format: one step of it in addition.
+  Gates operator()(const RopeCache& c) const {
+    const auto q = decoded(p.in[0], in.bytes[0]), k = decoded(p.in[1], in.bytes[1]);
+    const int64_t dims = p.in[3].cols(), hd = p.in[4].cols(), n_ctx = p.in[4].shape[2], n_kv = p.in[4].shape[1];
+    Gate keys;
+    keys.yardstick.assign(want[1].size(), 1);
+    keys.allowed.assign(want[1].size(), 0);
+    keys.operands.assign(want[1].size(), 0);
+    const DType format = p.in[4].dtype;
+    for (int64_t i = 0; kind != DataKind::exact && i < p.in[1].size(); ++i) {
+      const int64_t t = i / (n_kv * hd), head = i / hd % n_kv;
+      int32_t position = 0;
+      std::memcpy(&position, in.bytes[6].data() + 4 * t, 4);
+      const auto at = static_cast<size_t>((head * n_ctx + position) * hd + i % hd);
+      const Row row = rotated(c.rope, k, dims, static_cast<size_t>(i));
+      double largest = std::fabs(double(want[1][at]));
+      if (const auto block = static_cast<size_t>(info(format).block_values); block > 1)
+        for (size_t j = at / block * block; j < at / block * block + block; ++j) largest = std::max(largest, std::fabs(double(want[1][j])));
+      // Steps: f16 has 11 bits, bf16 8; blocks of 32 share a scale of largest / 127, 15 (or twice that over 31), 7 (15).
+      const double step = format == DType::f32    ? 0
+                          : format == DType::f16  ? largest * 0x1p-10 + 0x1p-24
+                          : format == DType::bf16 ? largest * 0x1p-7
+                          : format == DType::q8_0 ? largest / 100
+                                                  : largest / 6;
+      keys.allowed[at] = row.yardstick * row.ulps * kUlp + row.absolute + step;
+    }
+    return {each([&](size_t i) { return rotated(c.rope, q, dims, i); }), kind == DataKind::exact ? Gate{} : keys, {}};
+  }
+  Gates operator()(const SwiGlu&) const {  // exp overflows in f32 where silu is 0 to 30 digits: the absolute part
     const auto up = decoded(p.in[1], in.bytes[1]);
-    return each([&](size_t i) { return Row{std::fabs(want[i]), 16, 0x1p-100 * (1 + std::fabs(double(up[i])))}; });
+    return {each([&](size_t i) { return Row{std::fabs(want[0][i]), 16, 0x1p-100 * (1 + std::fabs(double(up[i])))}; })};
   }
-  Gate operator()(const Attention& a) const {
+  Gates operator()(const Attention& a) const {
     const auto q = decoded(p.in[0], in.bytes[0]), k = decoded(p.in[1], in.bytes[1]), v = decoded(p.in[2], in.bytes[2]);
     const int64_t n_kv = p.in[1].shape[1], n_ctx = p.in[1].shape[2], hd = p.in[1].shape[3];
     const auto doubles = [hd](const std::vector<float>& from, int64_t first, int64_t rows) {
@@ -182,9 +266,12 @@ struct MakeGate {
       for (const double b : bound) {
         g.yardstick.push_back(b);
         g.allowed.push_back(b * kUlp * (roundings(static_cast<double>(hd + n), kind) + 8) + largest * static_cast<double>(n) * 0x1p-125);
+        // q and k: their score is off by 2 units of `largest score`, a weight by twice that once they are normalised. Weights
+        // and values: 1 unit each, the weights' twice. Matrix units take subnormals as 0: the absolute part, against 2^-9.
+        g.operands.push_back(4.1 * b + static_cast<double>(n) * 0x1p-116);
       }
     }
-    return g;
+    return {g};
   }
 };
 
@@ -194,9 +281,9 @@ std::string element(const TensorDesc& d, size_t i) {
 
 /// Compares with the truth; fills worst, worst_ulp, cosine and failure.
 void compare(CheckResult& r, const TensorDesc& d, const std::vector<std::byte>& got_bytes, const std::vector<std::byte>& want_bytes,
-             const std::vector<float>& want, const Gate& gate) {
+             const std::vector<float>& want, const Gate& gate, double unit) {
   if (gate.allowed.empty() && got_bytes == want_bytes) return;
-  if (info(d.dtype).block_values > 1) {
+  if (info(d.dtype).block_values > 1 && gate.allowed.empty()) {
     const auto at = std::mismatch(got_bytes.begin(), got_bytes.end(), want_bytes.begin()).first - got_bytes.begin();
     r.failure = fmt::format("byte {} of row {} differs", at % d.row_bytes(), at / d.row_bytes());
     // A NaN has many encodings; the format's scales may hold any of them.
@@ -225,14 +312,15 @@ void compare(CheckResult& r, const TensorDesc& d, const std::vector<std::byte>& 
     dot += g * w, gg += g * g, ww += w * w;
     const double error = std::fabs(g - w);
     if (error == 0) continue;
-    r.worst = std::max(r.worst, error / gate.allowed[i]);
+    const double allowed = gate.of(i, unit);
+    r.worst = std::max(r.worst, error / allowed);
     if (gate.yardstick[i] > 0x1p-100) r.worst_ulp = std::max(r.worst_ulp, error / (kUlp * gate.yardstick[i]));
-    if (!(error <= gate.allowed[i]) && r.failure.empty())
+    if (!(error <= allowed) && r.failure.empty())
       r.failure = fmt::format("element {} is {:.9g}, must be {:.9g} within {:.3g}: off by {:.3g} = {:.1f} ulp of {:.3g}", element(d, i), g, w,
-                              gate.allowed[i], error, error / (kUlp * gate.yardstick[i]), gate.yardstick[i]);
+                              allowed, error, error / (kUlp * gate.yardstick[i]), gate.yardstick[i]);
   }
   if (gg > 0 && ww > 0) r.cosine = dot / std::sqrt(gg * ww);
-  if (r.failure.empty() && r.data == DataKind::normal && got.size() >= 16 && r.cosine < 1 - 1e-9)
+  if (r.failure.empty() && r.data == DataKind::normal && got.size() >= 16 && r.cosine < 1 - (1e-9 + (unit > kUlp ? 4 * unit * unit : 0)))
     r.failure = fmt::format("cosine with the reference is 1 - {:.3g}", 1 - r.cosine);
 }
 
@@ -248,9 +336,9 @@ struct KernelChecker::Truth {
   KernelCase c{};
   uint64_t seed = 0;
   KernelInputs inputs{};
-  std::vector<std::byte> bytes{};
-  std::vector<float> values{};
-  Gate gate{};
+  std::vector<std::vector<std::byte>> bytes{};  // by output
+  std::vector<std::vector<float>> values{};
+  Gates gates{};
 };
 
 KernelChecker::KernelChecker() {
@@ -269,8 +357,8 @@ const KernelChecker::Truth& KernelChecker::truth(const KernelCase& c, uint64_t s
   auto run = attempt(*kernel, c.problem, t->inputs, *pools_[0], kPatterns[0]);
   KERF_CHECK(run.failure.empty(), fmt::format("the reference {} {} ({})", kernel->name(), run.failure, to_text(c.problem)));
   t->bytes = std::move(run.out);
-  t->values = decoded(c.problem.out[0], t->bytes);
-  t->gate = std::visit(MakeGate{c.problem, t->inputs, t->values, c.data, reference_, *pools_[0]}, c.problem.op);
+  for (size_t i = 0; i < t->bytes.size(); ++i) t->values.push_back(decoded(c.problem.out[i], t->bytes[i]));
+  t->gates = std::visit(MakeGate{c.problem, t->inputs, t->values, c.data, reference_, *pools_[0]}, c.problem.op);
   truth_ = std::move(t);
   return *truth_;
 }
@@ -278,7 +366,7 @@ const KernelChecker::Truth& KernelChecker::truth(const KernelCase& c, uint64_t s
 CheckResult KernelChecker::check(const Kernel& kernel, const KernelCase& c, uint64_t seed, std::span<ThreadPool* const> pools) {
   const Truth& truth = this->truth(c, seed);
   CheckResult r{.kernel = kernel.name(), .problem = to_text(c.problem), .data = c.data, .seed = seed};
-  std::vector<std::byte> first;
+  std::vector<std::vector<std::byte>> first;
   for (size_t i = 0; i < std::max<size_t>(2, pools.size()); ++i) {
     ThreadPool& pool = *pools[i % pools.size()];
     auto run = attempt(kernel, c.problem, truth.inputs, pool, kPatterns[i % 2]);
@@ -286,16 +374,38 @@ CheckResult KernelChecker::check(const Kernel& kernel, const KernelCase& c, uint
     if (!r) return r;
     if (i == 0) {
       first = std::move(run.out);
-      compare(r, c.problem.out[0], first, truth.bytes, truth.values, truth.gate);
+      for (size_t o = 0; o < first.size() && r; ++o)
+        compare(r, c.problem.out[o], first[o], truth.bytes[o], truth.values[o], truth.gates[o], kernel.unit);
       if (!r) return r;
-    } else if (run.out != first) {
-      const auto at = std::mismatch(first.begin(), first.end(), run.out.begin()).first - first.begin();
+      continue;
+    }
+    for (size_t o = 0; o < first.size(); ++o) {
+      if (run.out[o] == first[o]) continue;
+      const auto at = std::mismatch(first[o].begin(), first[o].end(), run.out[o].begin()).first - first[o].begin();
+      const int64_t row = c.problem.out[o].row_bytes();
       r.failure = fmt::format(
-          "run {} with {} threads differs from run 1 at byte {} of row {}: an element is left unwritten, memory outside the inputs is read, "
-          "or the result depends on the threads",
-          i + 1, pool.size(), at % c.problem.out[0].row_bytes(), at / c.problem.out[0].row_bytes());
+          "run {} with {} threads differs from run 1 at byte {} of row {} of output {}: an element is left unwritten, memory outside the inputs "
+          "is read, or the result depends on the threads",
+          i + 1, pool.size(), at % row, at / row, o);
       return r;
     }
+  }
+  return r;
+}
+
+CheckResult KernelChecker::check_format(const Kernel& kernel, const KernelCase& c, DType format, uint64_t seed) {
+  const Truth& truth = this->truth(c, seed);
+  Problem p = c.problem;
+  p.out[0].dtype = format;
+  CheckResult r{
+      .kernel = kernel.name(), .problem = fmt::format("{} written as {}", to_text(c.problem), name_of(format)), .data = c.data, .seed = seed};
+  const auto own = attempt(kernel, c.problem, truth.inputs, *pools_[0], kPatterns[0]);
+  const Problem convert = problem(Convert{.to = format}, {c.problem.out[0]});
+  const auto want = attempt(*reference_.find("reference/convert"), convert, {{own.out[0]}, {}}, *pools_[0], kPatterns[0]);
+  for (size_t i = 0; i < 2 && r; ++i) {
+    const auto got = attempt(kernel, p, truth.inputs, *pools_[2 * i], kPatterns[i]);
+    r.failure = got.failure;
+    if (r) compare(r, p.out[0], got.out[0], want.out[0], decoded(p.out[0], want.out[0]), {}, kUlp);
   }
   return r;
 }
@@ -329,18 +439,26 @@ std::vector<KernelReport> KernelChecker::test(const Registry& registry, const Se
         if (select.before_each) select.before_each();
         std::vector<ThreadPool*> pools{pools_[0].get(), pools_[2].get()};
         if (cases[i].threads) pools = {pools_[0].get(), pools_[1].get(), pools_[2].get(), pools_[3].get()};
-        auto result = check(*kernels[k], cases[i], select.seed, pools);
         auto& report = reports[report_of[k]];
-        ++report.cases;
-        report.worst = std::max(report.worst, result.worst);
-        report.worst_ulp = std::max(report.worst_ulp, result.worst_ulp);
-        if (cases[i].data == DataKind::normal) report.cosine = std::min(report.cosine, result.cosine);
-        if (result) continue;
-        ++report.failed;
-        if (progress)
-          progress(fmt::format("{}: {} ({} data)\n  {}\n  repeat: kerf kernels test {} --case {} --seed {}", result.kernel, result.problem,
-                               name_of(result.data), result.failure, result.kernel, i, result.seed));
-        if (report.failures.size() < 3) report.failures.push_back(std::move(result));
+        const auto take = [&](CheckResult result) {
+          ++report.cases;
+          report.worst = std::max(report.worst, result.worst);
+          report.worst_ulp = std::max(report.worst_ulp, result.worst_ulp);
+          if (cases[i].data == DataKind::normal) report.cosine = std::min(report.cosine, result.cosine);
+          if (result) return;
+          ++report.failed;
+          if (progress)
+            progress(fmt::format("{}: {} ({} data)\n  {}\n  repeat: kerf kernels test {} --case {} --seed {}", result.kernel, result.problem,
+                                 name_of(result.data), result.failure, result.kernel, i, result.seed));
+          if (report.failures.size() < 3) report.failures.push_back(std::move(result));
+        };
+        take(check(*kernels[k], cases[i], select.seed, pools));
+        for (const DType format : kernels[k]->writes) {
+          Problem written = cases[i].problem;
+          written.out[0].dtype = format;
+          if (written.out[0].cols() % info(format).block_values == 0 && kernels[k]->accepts(written))
+            take(check_format(*kernels[k], cases[i], format, select.seed));
+        }
       }
     }
     if (select.dtype || select.only) continue;
@@ -358,20 +476,24 @@ KernelTiming time_kernel(const Kernel& kernel, const Problem& p, int64_t depth, 
   using Clock = std::chrono::steady_clock;
   auto inputs = make_inputs(p, DataKind::normal, 1, depth);
   std::vector<Guarded> memory;
-  memory.reserve(inputs.bytes.size() + 2);
+  memory.reserve(inputs.bytes.size() + p.out.size() + 1);
   std::vector<TensorView> views;
   for (size_t i = 0; i < inputs.bytes.size(); ++i) {
     memory.emplace_back(inputs.bytes[i].size(), std::byte{0}, 64).assign(inputs.bytes[i]);
     views.push_back({p.in[i], memory.back().data()});
   }
-  auto& out = memory.emplace_back(static_cast<size_t>(p.out[0].bytes()), std::byte{0}, 64);
+  std::vector<TensorView> results;
+  for (size_t i = 0; i < p.out.size(); ++i) {
+    const auto from = alias_of(p.op, i);
+    auto& out = memory.emplace_back(from ? 0 : static_cast<size_t>(p.out[i].bytes()), std::byte{0}, 64);
+    results.push_back({p.out[i], from ? views[*from].data : out.data()});
+  }
   auto& scratch = memory.emplace_back(kernel.scratch(p), std::byte{0}, 64);
-  const TensorView result{p.out[0], std::holds_alternative<KvWrite>(p.op) ? views[0].data : out.data()};
   KernelTiming best{.seconds = std::numeric_limits<double>::infinity()};
   double spent = 0;
   for (int i = 0; i < 3 || spent < budget; ++i) {
     const auto start = Clock::now();
-    kernel.run(p, {views, {&result, 1}, {scratch.data(), scratch.size()}, pool});
+    kernel.run(p, {views, results, {scratch.data(), scratch.size()}, pool});
     const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
     spent += seconds;
     best.seconds = std::min(best.seconds, seconds);

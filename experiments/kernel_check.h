@@ -46,6 +46,8 @@ class KernelChecker {
   /// Runs `kernel` on the problem once per pool (at least twice in all) and compares with the reference.
   /// The kernel must accept the problem and this machine must have its instruction set.
   CheckResult check(const Kernel& kernel, const KernelCase& c, uint64_t seed, std::span<ThreadPool* const> pools);
+  /// A kernel that writes its output in another format than the op's own must give the bits of its own output converted.
+  CheckResult check_format(const Kernel& kernel, const KernelCase& c, DType format, uint64_t seed);
   CheckResult check(const Kernel& kernel, const Problem& p, DataKind data, uint64_t seed, ThreadPool& pool);
 
   struct Selection {

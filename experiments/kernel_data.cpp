@@ -235,6 +235,15 @@ struct MakeInputs {
   KernelInputs operator()(const RmsNorm&) const { return plain(); }
   KernelInputs operator()(const SwiGlu&) const { return plain({kind, 100}); }
   KernelInputs operator()(const Convert&) const { return plain({kind, 1e5f}); }
+  KernelInputs operator()(const MatMuls&) const { return plain(); }
+  KernelInputs operator()(const MatMulSwiGlu&) const { return plain({kind, 100, false}); }
+  KernelInputs operator()(const RopeCache& c) const {
+    const KernelInputs q = make_inputs(problem(c.rope, {p.in[0], p.in[3]}), kind, seed, depth);
+    const KernelInputs v = make_inputs(problem(KvWrite{}, {p.in[5], p.in[2], p.in[6]}), kind, seed + 1, depth);
+    return {{q.bytes[0], values(Random(seed, 3), p.in[1], {kind, 1e4f, false}), v.bytes[1], q.bytes[1],
+             values(Random(seed, 4), p.in[4], {DataKind::normal}), v.bytes[0], v.bytes[2]},
+            {}};
+  }
   KernelInputs operator()(const RopeTable&) const {
     Random random(seed, 9);
     KernelInputs in{{integers(positions(random, p.in[0].cols(), 131072, depth))}, {}};
@@ -284,12 +293,13 @@ struct MakeInputs {
     if (kind == DataKind::adversarial && a.window == 0 && random.below(2) == 0) {
       auto* v = in.bytes[2].data() + (random.below(n_kv) * n_ctx) * p.in[2].row_bytes();
       const int64_t d = random.below(hd);
+      const DTypeInfo& format = info(p.in[2].dtype);
       if (p.in[2].dtype == DType::f32)
         put(v + 4 * d, kNan);
-      else if (p.in[2].dtype == DType::f16)
-        put(v + 2 * d, float_to_half(kNan));
-      else
+      else if (p.in[2].dtype == DType::bf16)
         put(v + 2 * d, float_to_bf16(kNan));
+      else  // f16, or a block's scale, which every cache format has first
+        put(v + d / format.block_values * format.block_bytes, float_to_half(kNan));
     }
     return in;
   }

@@ -62,7 +62,7 @@ int explain_choice(const KernelArgs& args, const Registry& registry, const Io& i
     nlohmann::json nodes = nlohmann::json::array();
     for (const auto& node : planned.graph->nodes()) {
       if (!matches(node.name, args.filter)) continue;
-      const std::string why = explain(*planned.graph, node, registry, session.policy());
+      const std::string why = explain(*planned.graph, node, registry, session.policy(), session.placement());
       text += why;
       nodes.push_back({{"node", node.name}, {"explanation", why}});
     }

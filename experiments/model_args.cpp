@@ -1,13 +1,16 @@
 // From what was written on the command line to what a session needs.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 
 #include "backends/backends.h"
 #include "core/error.h"
+#include "core/rewrite.h"
 #include "core/text.h"
 #include "experiments/commands.h"
+#include "quant/encode.h"
 
 namespace kerf {
 
@@ -26,28 +29,30 @@ std::vector<std::string> split(std::string_view text, char at) {
 std::optional<DType> cache_type(const std::string& name, const char* flag) {
   if (name.empty()) return std::nullopt;
   const auto t = dtype_named(name);
-  if (t == DType::f32 || t == DType::f16 || t == DType::bf16) return t;
-  throw Error(ErrorKind::usage, fmt::format("no KV cache of type \"{}\"", printable(name)), flag, "this version has f32, f16 and bf16");
+  if (t && quant::is_cache_type(*t)) return t;
+  throw Error(ErrorKind::usage, fmt::format("no KV cache of type \"{}\"", printable(name)), flag,
+              "f32, f16 and bf16; q8_0, q5_1, q5_0, q4_1 and q4_0 for heads of a multiple of 32");
 }
 
 }  // namespace
 
 Registry all_kernels() {
   Registry registry;
-  fill_reference(registry);
-  fill_cpu(registry);
+  fill_all(registry);
   return registry;
 }
 
 KernelPolicy kernel_policy(const ModelArgs& args) {
   KernelPolicy policy{.backends = split(args.backend, ','), .isa = detect_isa()};
   for (const auto& b : policy.backends)
-    if (b != "cpu" && b != "reference")
-      throw Error(ErrorKind::usage, fmt::format("no backend is called \"{}\"", printable(b)), "--backend", "this build has cpu and reference");
+    if (const auto names = backend_names(); std::find(names.begin(), names.end(), b) == names.end())
+      throw Error(ErrorKind::usage, fmt::format("no backend is called \"{}\"", printable(b)), "--backend",
+                  fmt::format("this build has {}; kerf version says what was left out and why", fmt::join(names, ", ")));
   if (!args.isa.empty()) {
     const auto isa = isa_named(args.isa);
     if (!isa)
-      throw Error(ErrorKind::usage, fmt::format("no instruction set is called \"{}\"", printable(args.isa)), "--isa", "base, avx2, avx512, vnni or amx");
+      throw Error(ErrorKind::usage, fmt::format("no instruction set is called \"{}\"", printable(args.isa)), "--isa",
+                  "base, avx2, avx512, vnni or amx");
     if (*isa > policy.isa) throw Error(ErrorKind::usage, fmt::format("this machine has {}, not {}", name_of(policy.isa), args.isa), "--isa");
     policy.isa = *isa;
   }
@@ -57,6 +62,17 @@ KernelPolicy kernel_policy(const ModelArgs& args) {
     policy.pins.push_back({text.substr(0, equals), text.substr(equals + 1)});
   }
   if (args.activations == "f32") policy.activations = {DType::f32};
+  if (args.activations == "q8") policy.activations = {DType::f32, DType::q8_g16};
+  if (args.activations == "bf16") policy.activations = {DType::f32, DType::bf16_t16};
+  policy.repack = !args.no_repack;
+  policy.fusions = split(args.fuse, ',');
+  for (const auto& name : policy.fusions) {
+    const bool known = name == "all" || name == "none" || name == "format" ||
+                       std::any_of(rewrites().begin(), rewrites().end(), [&](const RewriteInfo& r) { return r.name == name; });
+    if (!known)
+      throw Error(ErrorKind::usage, fmt::format("no fusion is called \"{}\"", printable(name)), "--fuse",
+                  "all, none, swiglu, add, qkv, rope_cache, format");
+  }
   return policy;
 }
 

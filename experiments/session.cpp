@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "core/error.h"
+#include "core/rewrite.h"
 #include "core/text.h"
 #include "experiments/io.h"
 #include "loaders/weights.h"
@@ -88,6 +89,7 @@ Session::Session(SessionOptions options, const Registry& registry, const Progres
     std::vector<Rule> rules = options_.rules;
     for (auto& rule : layer_rules(h.n_layer, options_.gpu_layers.value_or(0), accelerators, options_.tensor_split)) rules.push_back(std::move(rule));
     placement_ = place(graph, rules, ids);
+    prepare(placement_, graph, registry_, options_.policy);
   }
 
   for (const auto& pin : options_.policy.pins) {
@@ -113,8 +115,10 @@ Session::Session(SessionOptions options, const Registry& registry, const Progres
   check_host_memory();
   std::vector<Device*> owned;
   for (const auto& d : devices_) owned.push_back(d.get());
-  storage_ = std::make_unique<Storage>(
-      owned, graph, placement_, [this](const std::string& name) { return file_.data(*file_.tensor(name)); }, progress);
+  storage_ = std::make_unique<Storage>(owned, graph, placement_,
+                                       Storage::Weights{.source = [this](const std::string& name) { return file_.data(*file_.tensor(name)); },
+                                                        .done = [this](const std::string& name) { file_.release(*file_.tensor(name)); }},
+                                       registry_, pool_, progress);
   storage_->reserve(large);
   storage_->reserve(small);
   tokens_.resize(static_cast<size_t>(options_.micro_batch));
@@ -132,7 +136,7 @@ void Session::check_host_memory() const {
   int64_t memory = 0;  // of all devices: the pretended ones take host memory too. Host weights are the file's pages.
   for (const auto& [id, bytes] : reserved_) memory += bytes;
   for (const auto& home : placement_.homes)
-    if (home.kind == Kind::state || home.device != kHost) memory += device_aligned(home.desc.bytes());
+    if (home.kind == Kind::state || home.device != kHost || home.is_prepared()) memory += device_aligned(home.bytes());
   const auto available = available_memory();
   if (!available || memory <= *available) return;
   const int64_t per_position = [&] {
@@ -151,13 +155,17 @@ const Session::Planned& Session::planned(int64_t tokens, int64_t outputs) {
   const Key key{tokens, outputs};
   const auto known = plans_.find(key);
   if (known != plans_.end()) return known->second;
-  auto graph = std::make_shared<const Graph>(model_->graph({.tokens = tokens, .outputs = outputs, .context = context_, .k = k_, .v = v_}));
+  const Graph unfused = model_->graph({.tokens = tokens, .outputs = outputs, .context = context_, .k = k_, .v = v_});
   const PlanShape shape{.tokens = tokens, .outputs = outputs, .context = context_};
+  const PlanFile::Section* section = nullptr;
+  if (plan_file_)
+    for (const auto& s : plan_file_->sections)
+      if (s.shape == shape) section = &s;
+  const auto graph = std::make_shared<const Graph>(fuse(unfused, options_.policy, [&](const Candidate& c) {
+    return section ? section->runs(c.node.name) : fits(c, registry_, options_.policy, placement_);
+  }));
   std::shared_ptr<const Plan> plan;
-  if (plan_file_) {
-    for (const auto& section : plan_file_->sections)
-      if (section.shape == shape) plan = std::make_shared<const Plan>(plan_from_section(*plan_file_, section, *graph, registry_, options_.policy));
-  }
+  if (section) plan = std::make_shared<const Plan>(plan_from_section(*plan_file_, *section, *graph, registry_, options_.policy));
   if (!plan) plan = std::make_shared<const Plan>(make_plan(*graph, placement_, shape, registry_, options_.policy));
   return plans_.emplace(key, Planned{std::move(graph), std::move(plan)}).first->second;
 }

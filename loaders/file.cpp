@@ -138,6 +138,13 @@ Memory Memory::copy(const OpenFile& file) {
   return memory;
 }
 
+void Memory::release(std::span<const std::byte> part) const {
+  if (!data_ || part.data() < data_ || part.size() > size_ - static_cast<size_t>(part.data() - data_)) return;
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE)), begin = static_cast<size_t>(part.data() - data_);
+  const size_t first = (begin + page - 1) / page * page, last = (begin + part.size()) / page * page;
+  if (first < last) ::madvise(data_ + first, last - first, MADV_DONTNEED);
+}
+
 Memory::~Memory() {
   if (data_) ::munmap(data_, size_);
 }

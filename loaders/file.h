@@ -51,6 +51,8 @@ class Memory {
   Memory(Memory&& other) noexcept;
   Memory& operator=(Memory&& other) noexcept;
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  /// Gives the whole pages of `part` back; does nothing if it is not in this range.
+  void release(std::span<const std::byte> part) const;
 
  private:
   Memory(std::byte* data, size_t size) : data_(data), size_(size) {}

@@ -142,6 +142,8 @@ std::span<const std::byte> File::data(const TensorInfo& t) const {
   return bytes.subspan(t.offset, size);
 }
 
+void File::release(const TensorInfo& t) const { state_->parts.at(static_cast<size_t>(t.split)).memory.release(data(t)); }
+
 const std::vector<std::string>& File::warnings() const { return state_->warnings; }
 
 std::vector<File::Mapping> File::mappings() const {

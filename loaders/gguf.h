@@ -84,6 +84,10 @@ class File {
   /// The tensor's bytes: inside the mapping (or our copy), inside the file, never past it.
   std::span<const std::byte> data(const TensorInfo& t) const;
 
+  /// The tensor's bytes are not read again: gives its whole pages back to the system (of a mapping they would come in again
+  /// when touched; of a copy they are lost; bytes that are the caller's are left alone).
+  void release(const TensorInfo& t) const;
+
   /// Things worth a line on stderr that are no errors: bytes after the last tensor, ids out of range, ...
   const std::vector<std::string>& warnings() const;
   /// The mapped ranges (none with Access::read), for the guard that turns a truncated mapping into an error (experiments/map_guard.h).

@@ -1,12 +1,9 @@
 // rope: the first dims of every head rotated in pairs, (a, b) -> (a cos - b sin, a sin + b cos); the rest copied.
-#include "core/kernel.h"
+#include "backends/reference/definitions.h"
 
 namespace kerf::reference {
-namespace {
 
-void run(const Problem& p, const Call& call) {
-  const auto& op = std::get<Rope>(p.op);
-  const auto &x = call.in[0], &table = call.in[1], &out = call.out[0];
+void rotate(const Rope& op, const TensorView& x, const TensorView& table, const TensorView& out) {
   const int64_t dims = table.desc.cols(), half = dims / 2;
   const bool neighbours = op.pairing == RopePairing::norm;
   for (int64_t t = 0; t < x.desc.rows(); ++t)
@@ -23,10 +20,11 @@ void run(const Problem& p, const Call& call) {
     }
 }
 
-}  // namespace
-
 void rope(Registry::Adder registry) {
-  registry.add({.op = Rope::name, .note = "the definition", .accepts = [](const Problem&) { return Support{}; }, .run = run});
+  registry.add({.op = Rope::name,
+                .note = "the definition",
+                .accepts = [](const Problem&) { return Support{}; },
+                .run = [](const Problem& p, const Call& call) { rotate(std::get<Rope>(p.op), call.in[0], call.in[1], call.out[0]); }});
 }
 
 }  // namespace kerf::reference

@@ -126,11 +126,12 @@ TEST_CASE("a pass over three devices computes what one device computes") {
     const auto host = make_device("cpu"), d0 = make_device("pretend:0=1MiB"), d1 = make_device("pretend:1=1MiB");
     const auto graph = std::make_shared<const Graph>(g);
     const auto plan = std::make_shared<const Plan>(plan_with(g, rules));
+    ThreadPool pool(2);
     Storage storage({host.get(), d0.get(), d1.get()}, g, plan->placement,
-                    [&](const std::string& name) { return std::as_bytes(std::span<const float>(weights.at(name))); });
+                    {.source = [&](const std::string& name) { return std::as_bytes(std::span<const float>(weights.at(name))); }}, reference_kernels(),
+                    pool);
     storage.reserve(*plan);
     Program program(graph, plan, reference_kernels(), storage, inputs);
-    ThreadPool pool(2);
     ExecutorCounters counters;
     program.run(pool, counters, {}, {});
     CHECK(counters.copied_bytes == plan->boundary_bytes());

@@ -53,12 +53,13 @@ std::vector<float> logits(const gguf::File& file, const Model& model, std::vecto
   const auto host = make_device("cpu"), pretend = make_device("pretend:0=1MiB");
   const auto plan = std::make_shared<const Plan>(make_plan(*graph, place(*graph, rules, {"cpu", "pretend:0"}), {.tokens = T, .outputs = T}, registry,
                                                            {.backends = {"reference"}, .activations = {DType::f32}}));
-  Storage storage({host.get(), pretend.get()}, *graph, plan->placement, [&](const std::string& name) { return file.data(*file.tensor(name)); });
+  ThreadPool pool(2);
+  Storage storage({host.get(), pretend.get()}, *graph, plan->placement,
+                  {.source = [&](const std::string& name) { return file.data(*file.tensor(name)); }}, registry, pool);
   storage.reserve(*plan);
   Program program(graph, plan, registry, storage,
                   {{std::string(inputs::kTokens), reinterpret_cast<std::byte*>(tokens.data())},
                    {std::string(inputs::kOutputRows), reinterpret_cast<std::byte*>(rows.data())}});
-  ThreadPool pool(2);
   ExecutorCounters counters;
   program.run(pool, counters, {}, {});
   CHECK(counters.copied_bytes == plan->boundary_bytes());
