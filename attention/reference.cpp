@@ -35,7 +35,7 @@ void reference(std::span<const double> q, std::span<const double> k, std::span<c
     for (size_t d = 0; d < out.size(); ++d) out[d] += p[s] * v[s * out.size() + d];
 }
 
-void condition(std::span<const double> q, std::span<const double> k, std::span<const double> v, double scale, std::span<double> bound) {
+double condition(std::span<const double> q, std::span<const double> k, std::span<const double> v, double scale, std::span<double> bound) {
   const auto p = probabilities(q, k, scale);
   double largest = 0;
   std::fill(bound.begin(), bound.end(), 0);
@@ -46,6 +46,7 @@ void condition(std::span<const double> q, std::span<const double> k, std::span<c
     for (size_t d = 0; d < bound.size(); ++d) bound[d] += p[s] * std::abs(v[s * bound.size() + d]);
   }
   for (double& b : bound) b *= 1 + largest;
+  return largest;
 }
 
 }  // namespace kerf::attention

@@ -15,6 +15,7 @@ void reference(std::span<const double> q, std::span<const double> k, std::span<c
 
 /// How far a float kernel may be off, in units of the last place of f32, per element of `out`: see kernel_check's gates.
 /// bound[d] = sum_s p_s |v_sd| * (1 + max_s scale * sum_d |q_d k_sd|): a score's relative error becomes p's.
-void condition(std::span<const double> q, std::span<const double> k, std::span<const double> v, double scale, std::span<double> bound);
+/// @return the largest scale * sum_d |q_d k_sd|: times the relative error of a product, the error of a score
+double condition(std::span<const double> q, std::span<const double> k, std::span<const double> v, double scale, std::span<double> bound);
 
 }  // namespace kerf::attention

@@ -260,15 +260,20 @@ struct MakeGate {
       const auto keys = attention::visible_keys(position, a.window);
       const int64_t first = attention::kv_head(row % a.n_head, a.n_head, n_kv) * n_ctx + keys.begin, n = keys.end - keys.begin;
       const auto values = doubles(v, first, n);
-      attention::condition(doubles(q, row, 1), doubles(k, first, n), values, a.scale, bound);
+      const double score = attention::condition(doubles(q, row, 1), doubles(k, first, n), values, a.scale, bound);
       double largest = 0;  // exp may flush weights below 2^-126 of the largest to 0
       for (const double x : values) largest = std::max(largest, std::fabs(x));
-      for (const double b : bound) {
+      for (size_t d = 0; d < bound.size(); ++d) {
+        const double b = bound[d];
         g.yardstick.push_back(b);
         g.allowed.push_back(b * kUlp * (roundings(static_cast<double>(hd + n), kind) + 8) + largest * static_cast<double>(n) * 0x1p-125);
-        // q and k: their score is off by 2 units of `largest score`, a weight by twice that once they are normalised. Weights
-        // and values: 1 unit each, the weights' twice. Matrix units take subnormals as 0: the absolute part, against 2^-9.
-        g.operands.push_back(4.1 * b + static_cast<double>(n) * 0x1p-116);
+        // Rounded operands: q and k put a score off by 2 units of `score`, the weights by twice that once they are normalised,
+        // exp(4 * 2^-8 * 32) - 1 = 5.2/4 of which in bf16 up to scores of 32. Above, no first-order bound holds: the weights may
+        // be anything, and the output is only known to be among the values. Subnormals may count as 0.
+        double span = 0;
+        if (score > 32)
+          for (size_t i = d; i < values.size(); i += bound.size()) span = std::max(span, std::fabs(values[i]));
+        g.operands.push_back(5.3 * b + 2 * span * 0x1p8 + static_cast<double>(n) * 0x1p-116);
       }
     }
     return {g};

@@ -37,6 +37,14 @@ Support attention_accepts(const Problem& p) {
   return require(s.group <= attention::kTileRows, "more query heads share one key/value head than a tile has rows");
 }
 
+Support attention_tiles_accepts(const Problem& p) {
+  const AttentionShape s = attention_shape(p);
+  if (auto a = cache_accepts(p); !a) return a;
+  if (auto a = require(s.hd % 32 == 0 && s.hd <= 256, "the head is not 32, 64 .. 256 wide"); !a) return a;
+  if (auto a = require(s.group <= attention::kTileRows, "more query heads share one key/value head than a tile has rows"); !a) return a;
+  return require(s.T * s.group >= kTilesRows, "too few query rows share a key/value head to fill tiles");
+}
+
 size_t attention_scratch(const Problem& p) {
   const AttentionShape s = attention_shape(p);
   if (s.T > kSplitTokens) return 0;

@@ -10,6 +10,7 @@
 
 namespace kerf::cpu {
 
+constexpr int64_t kTilesRows = 8;    // query rows of a key/value head from which tiles of 32 are faster than rows one by one
 constexpr int64_t kSplitTokens = 4;  // up to here the chunks are spread over tasks: scratch grows with tokens x context
 
 struct AttentionShape {
@@ -23,6 +24,8 @@ AttentionShape attention_shape(const Problem& p);
 /// Keys and values of any cache types (quant/encode.h) whose blocks fit the head.
 Support cache_accepts(const Problem& p);
 Support attention_accepts(const Problem& p);
+/// Enough query rows of a key/value head to fill tiles, and a head of 32, 64 .. 256.
+Support attention_tiles_accepts(const Problem& p);
 size_t attention_scratch(const Problem& p);
 
 inline namespace KERF_ISA {

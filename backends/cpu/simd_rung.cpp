@@ -13,6 +13,7 @@ void add_rung(Registry::Adder registry, const Rung& rung) {
                 .note = rung.note,
                 .preference = rung.preference,
                 .isa = rung.isa,
+                .unit = rung.unit,
                 .accepts = rung.accepts,
                 .scratch_bytes = rung.scratch_bytes,
                 .run = rung.run});

@@ -12,6 +12,7 @@ struct Rung {
   std::string_view op{}, variant{}, improves{}, note{};
   int preference = 0;
   Isa isa = Isa::base;
+  double unit = 0x1p-24;
   Support (*accepts)(const Problem&) = nullptr;
   void (*run)(const Problem&, const Call&) = nullptr;
   size_t (*scratch_bytes)(const Problem&) = nullptr;
