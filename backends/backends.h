@@ -1,8 +1,16 @@
-// The backends of this build: each adds its kernels to a registry. The functions are written by cmake/kernels.cmake.
+// The backends of this build: each adds its kernels to a registry. The functions are written by the build
+// (cmake/kernels.cmake, backends/CMakeLists.txt).
 #pragma once
+#include <span>
+#include <string_view>
+
 #include "core/kernel.h"
 
 namespace kerf {
+
+/// Every backend that this build has: these two, and those of libraries that were found (eigen, onednn).
+void fill_all(Registry& registry);
+std::span<const std::string_view> backend_names();
 
 void fill_reference(Registry& registry);
 void fill_cpu(Registry& registry);

@@ -32,12 +32,41 @@ function(kerf_feature name what found why_not)
   set(KERF_FEATURES "${KERF_FEATURES};${name}|${state}|${wanted}|${reason}" CACHE INTERNAL "")
 endfunction()
 
+# Eigen: headers only.
+if(NOT KERF_WITH_EIGEN STREQUAL OFF)
+  find_package(Eigen3 3.4 QUIET CONFIG)
+endif()
+set(found "")
+if(Eigen3_FOUND)
+  set(found "Eigen ${Eigen3_VERSION}")
+endif()
+kerf_feature(EIGEN "Eigen backend" "${found}" "Eigen 3.4 was not found (Debian: libeigen3-dev)")
+
+# oneDNN, by its files: the CMake package of Debian's libdnnl-dev refuses to load without the OpenCL headers, which it does
+# not depend on and which a CPU engine does not need. Version 3 changed how a primitive is described.
+if(NOT KERF_WITH_ONEDNN STREQUAL OFF)
+  find_path(KERF_DNNL_INCLUDE oneapi/dnnl/dnnl.hpp)
+  find_library(KERF_DNNL_LIBRARY dnnl)
+  mark_as_advanced(KERF_DNNL_INCLUDE KERF_DNNL_LIBRARY)
+endif()
+set(found "")
+set(why_not "oneDNN was not found (Debian: libdnnl-dev)")
+if(KERF_DNNL_INCLUDE AND KERF_DNNL_LIBRARY)
+  file(STRINGS ${KERF_DNNL_INCLUDE}/oneapi/dnnl/dnnl_version.h version REGEX "define DNNL_VERSION_(MAJOR|MINOR|PATCH)")
+  string(REGEX REPLACE "[^0-9;]" "" version "${version}")
+  string(REPLACE ";" "." version "${version}")
+  if(version VERSION_GREATER_EQUAL 2.6 AND version VERSION_LESS 3)
+    set(found "oneDNN ${version}")
+  else()
+    set(why_not "the backend is written for oneDNN 2.6 and later 2.x, found is ${version}")
+  endif()
+endif()
+kerf_feature(ONEDNN "oneDNN backend" "${found}" "${why_not}")
+
 # Nothing of these is built yet in this version: the row says so, and ON is an error that says so.
 set(none_yet "no backend of this kind is in this version of kerf")
 kerf_feature(CUDA "CUDA kernels" "" "${none_yet}")
 kerf_feature(HIP "HIP kernels" "" "${none_yet}")
-kerf_feature(ONEDNN "oneDNN backend" "" "${none_yet}")
-kerf_feature(EIGEN "Eigen backend" "" "${none_yet}")
 kerf_feature(PYTHON "Python module" "" "no Python module is in this version of kerf")
 
 function(kerf_print_features)

@@ -57,8 +57,7 @@ int unreached(const Registry& registry) {
 
 int run(std::span<char*> arguments) {
   Registry registry;
-  fill_reference(registry);
-  fill_cpu(registry);
+  fill_all(registry);
   bool reach = false;
   const auto select = parse(arguments, reach);
   if (reach) return unreached(registry) ? 5 : 0;
