@@ -67,6 +67,21 @@ void group_terms(const std::byte* row, int64_t K, int64_t begin, int64_t groups,
   }
 }
 
+/// f<0>() .. f<n - 1>(), one after the other. A loop that GCC leaves rolled keeps addresses and sums in memory.
+template <int n, class Fn>
+[[gnu::always_inline]] inline void unrolled(Fn&& f) {
+  [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) { (f.template operator()<i>(), ...); }
+  (std::make_integer_sequence<int, n>{});
+}
+
+/// Asks for a line of a stream twice: far ahead into L2, where enough requests can be under way for the latency of DRAM, and
+/// shortly before use into L1. Measured, q4_k, one thread: 94 % of the stream; 77 % with one request into L1 at any distance
+/// from 2 to 16 KB (its 16 buffers are the limit), 87 % with the one into L2 alone; 12 to 32 KB and 1 to 4 KB do alike.
+[[gnu::always_inline]] inline void prefetch_line(const std::byte* p) {
+  __builtin_prefetch(p + 16 * 1024, 0, 2);
+  __builtin_prefetch(p + 2 * 1024, 0, 3);
+}
+
 /// Hides from the optimizer how a number came about. GCC would otherwise give each address of the inner loop an induction
 /// variable of its own, too many for the registers.
 template <class V>
@@ -88,7 +103,7 @@ struct LaneSum {
 };
 
 template <class K>
-__m512 group_dot(const __m512i (&code)[4], const std::byte* q, const float* c) {
+[[gnu::always_inline]] inline __m512 group_dot(const __m512i (&code)[4], const std::byte* q, const float* c) {
   __m512i dot = K::kOffset ? broadcast_word(c) : _mm512_setzero_si512();
   for (int v = 0; v < 4; ++v) dot = _mm512_dpbusd_epi32(dot, code[v], broadcast_word(q + 4 * v));
   return _mm512_cvtepi32_ps(dot);
@@ -96,9 +111,9 @@ __m512 group_dot(const __m512i (&code)[4], const std::byte* q, const float* c) {
 
 /// Two neighbouring groups of T tokens; `terms` of token t are T's stride apart. Scale and minimum i belong to group i.
 template <class K, int T>
-void add_pair(const __m512i (&even)[4], const __m512i (&odd)[4], const __m512 (&scale)[2], const __m512 (&min)[2], const std::byte* const (&x)[T],
+[[gnu::always_inline]] inline void add_pair(const __m512i (&even)[4], const __m512i (&odd)[4], const __m512 (&scale)[2], const __m512 (&min)[2], const std::byte* const (&x)[T],
               int64_t q, const GroupTerms* terms, int64_t g, LaneSum<K> (&sum)[T]) {
-  for (int t = 0; t < T; ++t) {
+  unrolled<T>([&]<int t>() __attribute__((always_inline)) {
     const float *d = terms[t].d + g, *c = terms[t].c + g;
     const __m512 a = _mm512_mul_ps(group_dot<K>(even, x[t] + q, c), _mm512_set1_ps(d[0]));
     const __m512 b = group_dot<K>(odd, x[t] + q + 16, c + 1), db = _mm512_set1_ps(d[1]);
@@ -115,16 +130,18 @@ void add_pair(const __m512i (&even)[4], const __m512i (&odd)[4], const __m512 (&
         second = _mm512_fnmadd_ps(min[1], _mm512_set1_ps(c[1]), second);
       }
     }
-  }
+  });
 }
 
 /// A block of sixteen rows, unpacked as it is multiplied; it begins at value q of the activations and group g of the segment.
 template <class F, int T>
-void add_block(const std::byte* words, const std::byte* halves, const std::byte* const (&x)[T], int64_t q, const GroupTerms* terms, int64_t g,
+[[gnu::always_inline]] inline void add_block(const std::byte* words, const std::byte* halves, const std::byte* const (&x)[T], int64_t q, const GroupTerms* terms, int64_t g,
                LaneSum<AnyKind<F>> (&sum)[T]) {
   using L = Lanes16<F>;
   const typename L::Scales scales(words, halves);
-  const auto pair = [&]<int p>() {
+  const auto pair = [&]<int p>() __attribute__((always_inline)) {
+    constexpr int kPairs = L::kGroups / 2, kWords = quant::Interleaved<F>::kWords;
+    for (int w = p * kWords / kPairs; w < (p + 1) * kWords / kPairs; ++w) prefetch_line(words + 64 * w);
     __m512i even[4], odd[4];
     L::template codes<2 * p>(words, even);
     L::template codes<2 * p + 1>(words, odd);
@@ -135,12 +152,8 @@ void add_block(const std::byte* words, const std::byte* halves, const std::byte*
     if constexpr (F::kHasMin && j != i) min[1] = scales.template min<j>();
     add_pair<AnyKind<F>, T>(even, odd, scale, min, x, q + 32 * p, terms, g + 2 * p, sum);
   };
-  [&]<int... p>(std::integer_sequence<int, p...>) { (pair.template operator()<p>(), ...); }
-  (std::make_integer_sequence<int, L::kGroups / 2>{});
+  unrolled<L::kGroups / 2>(pair);
 }
-
-/// Bytes ahead of the block being multiplied that are asked for.
-inline constexpr int64_t kLanesAhead = 6 * 1024;
 
 /// Addresses of T activation rows from t0 on; those that a.T lacks repeat the last.
 template <int T>
@@ -175,7 +188,6 @@ void lanes_tile(const MatMulArgs& a, int64_t n, int64_t t0) {
       for (auto& v : s.part) v = _mm512_setzero_ps();
     const std::byte *words = R::words(tile, begin / kValues), *halves = R::halves(tile, blocks, begin / kValues);
     for (int64_t q = begin; q < end; q += kValues, words += 64 * R::kWords, halves += 32) {
-      for (int w = 0; w < R::kWords; ++w) __builtin_prefetch(words + 64 * w + kLanesAhead, 0, 3);
       int64_t at = q;
       opaque(at);
       add_block<F, T>(words, halves, x, at, terms, (q - begin) / 16, sum);
@@ -195,7 +207,7 @@ template <class F>
 void fill_panel(const std::byte* words, const std::byte* halves, int64_t g, Panel& panel) {
   using L = Lanes16<F>;
   const typename L::Scales scales(words, halves);
-  const auto group = [&]<int i>() {
+  const auto group = [&]<int i>() __attribute__((always_inline)) {
     __m512i code[4];
     L::template codes<i>(words, code);
     for (int v = 0; v < 4; ++v) _mm512_store_si512(panel.code[g + i][v], code[v]);
@@ -204,8 +216,7 @@ void fill_panel(const std::byte* words, const std::byte* halves, int64_t g, Pane
       if constexpr (F::kHasMin) _mm512_store_ps(panel.min[g + i], scales.template min<i / L::kGroupsPerScale>());
     }
   };
-  [&]<int... i>(std::integer_sequence<int, i...>) { (group.template operator()<i>(), ...); }
-  (std::make_integer_sequence<int, L::kGroups>{});
+  unrolled<L::kGroups>(group);
 }
 
 /// The segment's share of outputs n..n+15 of tokens t0..t0+T-1, whose terms are given.
