@@ -27,6 +27,18 @@ inline __m512 half_broadcast(const void* p) {
   return _mm512_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(h)));
 }
 
+/// bf16(x - bf16(x)) of 32 values: what rounding leaves, to 8 more bits.
+inline __m512i bf16_rest(__m512 low, __m512 high) {
+  const __m512i rounded = bf16_of(low, high);
+  const __m512 low_part = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(rounded)), 16));
+  const __m512 high_part = _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(rounded, 1)), 16));
+  return bf16_of(_mm512_sub_ps(low, low_part), _mm512_sub_ps(high, high_part));
+}
+
+/// Formats whose values a sum of `Planes` bf16 terms is worth while for.
+template <int Planes>
+using TileFormats = std::conditional_t<Planes == 1, CacheFormats, quant::FormatList<quant::F32, quant::F16>>;
+
 /// Block `b` of a row of format F as 32 bf16.
 template <class F>
 __m512i block_bf16(const std::byte* row, int64_t b) {
@@ -70,27 +82,48 @@ __m512i block_bf16(const std::byte* row, int64_t b) {
   }
 }
 
-/// Keys of a chunk: tiles[key / 16][dimension / 32]. Keys are counted from the chunk's first; rows outside `seen` become zeros.
+/// The same of the second plane: what block_bf16 leaves.
 template <class F>
+__m512i block_rest(const std::byte* row, int64_t b) {
+  if constexpr (std::is_same_v<F, quant::F32>) {
+    const auto* x = reinterpret_cast<const float*>(row) + 32 * b;
+    return bf16_rest(_mm512_loadu_ps(x), _mm512_loadu_ps(x + 16));
+  } else {
+    static_assert(std::is_same_v<F, quant::F16>);
+    const auto* x = reinterpret_cast<const __m256i*>(row + 64 * b);
+    return bf16_rest(_mm512_cvtph_ps(_mm256_loadu_si256(x)), _mm512_cvtph_ps(_mm256_loadu_si256(x + 1)));
+  }
+}
+
+template <class F, int Plane>
+__m512i block_plane(const std::byte* row, int64_t b) {
+  if constexpr (Plane == 0)
+    return block_bf16<F>(row, b);
+  else
+    return block_rest<F>(row, b);
+}
+
+/// Keys of a chunk: tiles[key / 16][dimension / 32]. Keys are counted from the chunk's first; rows outside `seen` become zeros.
+template <class F, int Plane>
 void key_tiles(const std::byte* rows, int64_t row_bytes, attention::Range seen, int64_t hd, std::byte* tiles) {
   const int64_t steps = hd / kStep;
   for (int64_t s = seen.begin / kStep * kStep; s < (seen.end + kStep - 1) / kStep * kStep; ++s) {
     const bool there = seen.begin <= s && s < seen.end;
     std::byte* at = tiles + s / kTileRows16 * steps * kTileBytes + s % kTileRows16 * 64;
     for (int64_t i = 0; i < steps; ++i)
-      _mm512_store_si512(at + i * kTileBytes, there ? block_bf16<F>(rows + s * row_bytes, i) : _mm512_setzero_si512());
+      _mm512_store_si512(at + i * kTileBytes, there ? block_plane<F, Plane>(rows + s * row_bytes, i) : _mm512_setzero_si512());
   }
 }
 
-/// Values of a chunk: tiles[dimension / 16][key / 32], `per_row` tiles for each 16 dimensions.
-template <class F>
-void value_tiles(const std::byte* rows, int64_t row_bytes, attention::Range seen, int64_t hd, int64_t per_row, std::byte* tiles) {
+/// Values of a chunk: tiles[dimension / 16][key / 32], `PerRow` tiles for each 16 dimensions.
+template <class F, int Plane, int64_t PerRow>
+void value_tiles(const std::byte* rows, int64_t row_bytes, attention::Range seen, int64_t hd, std::byte* tiles) {
   const __m512i none = _mm512_setzero_si512();
   for (int64_t s = seen.begin / kStep * kStep; s < seen.end; s += kStep)
     for (int64_t i = 0; i < hd / kStep; ++i) {
       __m512 half[2][16];  // dimensions 0-3, 8-11, ..; and 4-7, 12-15, ..: what unpacking within 128 bits leaves together
       for (int64_t pair = 0; pair < 16; ++pair) {
-        const auto row = [&](int64_t key) { return seen.begin <= key && key < seen.end ? block_bf16<F>(rows + key * row_bytes, i) : none; };
+        const auto row = [&](int64_t key) { return seen.begin <= key && key < seen.end ? block_plane<F, Plane>(rows + key * row_bytes, i) : none; };
         const __m512i even = row(s + 2 * pair), odd = row(s + 2 * pair + 1);
         half[0][pair] = _mm512_castsi512_ps(_mm512_unpacklo_epi16(even, odd));
         half[1][pair] = _mm512_castsi512_ps(_mm512_unpackhi_epi16(even, odd));
@@ -99,7 +132,7 @@ void value_tiles(const std::byte* rows, int64_t row_bytes, attention::Range seen
         transpose_16x16(half[h]);
         for (int64_t lane = 0; lane < 16; ++lane) {
           const int64_t d = i * kStep + lane / 4 * 8 + lane % 4 + 4 * h;
-          _mm512_store_ps(tiles + ((d / 16) * per_row + s / kStep) * kTileBytes + d % 16 * 64, half[h][lane]);
+          _mm512_store_ps(tiles + ((d / 16) * PerRow + s / kStep) * kTileBytes + d % 16 * 64, half[h][lane]);
         }
       }
     }
