@@ -39,7 +39,7 @@ std::vector<CoverageRow> kernel_coverage(const Registry& registry) {
     for (const auto& type : types)
       for (const auto& backend : backends) {
         CoverageRow row{.op = std::string(op), .type = type, .backend = backend};
-        const KernelPolicy policy{.backends = {backend}, .isa = Isa::vnni};
+        const KernelPolicy policy{.backends = {backend}, .isa = Isa::amx};
         int best = -1;
         std::set<std::string> reasons;
         for (const auto& k : registry.all()) {

@@ -15,7 +15,7 @@ class Kernels(program.Case):
         self.assertEqual({k["backend"] for k in rows}, {"cpu", "reference"})
         for k in rows:
             self.assertTrue(k["name"].startswith(f"{k['backend']}/{k['op']}"), k)
-            self.assertIn(k["isa"], ("base", "avx2", "avx512", "vnni"))
+            self.assertIn(k["isa"], ("base", "avx2", "avx512", "vnni", "amx"))
             self.assertNotEqual(k["note"], "")
         text = self.kerf("kernels", "list").text
         for name in names:

@@ -74,7 +74,7 @@ class Values(program.Case):
 
     def test_every_instruction_set_within_the_gate(self):
         isa = program.version()["isa"]
-        order = ("base", "avx2", "avx512", "vnni")
+        order = ("base", "avx2", "avx512", "vnni", "amx")
         for name in order[: order.index(isa) + 1]:
             self.assertLessEqual(nmse(self.logits("--isa", name)[1], oracle("llama", "f16_33")), 5e-6, name)
 

@@ -178,7 +178,7 @@ TEST_CASE("plans of the golden models are golden text") {
   for (const auto& name : golden_names()) {
     const Golden g = golden(name);
     auto o = options(g.path("f16"), "cpu");
-    o.policy.isa = Isa::vnni;
+    o.policy.isa = Isa::amx;
     o.devices = kDevices;
     o.gpu_layers = 2;
     o.plan_only = true;

@@ -104,7 +104,7 @@ for file in files:
 archives = [a for folder in LIBRARIES for a in sorted((BUILD / folder).rglob("libkerf_*.a"))]
 cache = (BUILD / "CMakeCache.txt").read_text()
 release = "CMAKE_BUILD_TYPE:STRING=Release" in cache and re.search(r"^KERF_SANITIZE:\w+=$", cache, re.M)
-objects = [(o, isa) for isa in ("avx2", "avx512", "vnni") for o in sorted((BUILD / "backends").rglob(f"*.{isa}.cpp.o"))]
+objects = [(o, isa) for isa in ("avx2", "avx512", "vnni", "amx") for o in sorted((BUILD / "backends").rglob(f"*.{isa}.cpp.o"))]
 if len(files) < 50 or len(archives) < 5 or not objects:
     complain(BUILD, f"nothing to check: {len(files)} sources, {len(archives)} libraries, {len(objects)} objects; build all of kerf first")
 if release:  # sanitizers add objects and functions of their own
