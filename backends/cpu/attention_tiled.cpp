@@ -45,6 +45,25 @@ Support attention_tiles_accepts(const Problem& p) {
   return require(s.T * s.group >= kTilesRows, "too few query rows share a key/value head to fill tiles");
 }
 
+Support attention_planes_accepts(const Problem& p) {
+  for (const size_t i : {size_t{1}, size_t{2}})
+    if (auto a = require(p.in[i].dtype == DType::f16 || p.in[i].dtype == DType::f32, "the cache holds no more than bf16 keeps"); !a) return a;
+  return attention_tiles_accepts(p);
+}
+
+Support attention_split_accepts(const Problem& p) {
+  const AttentionShape s = attention_shape(p);
+  if (auto a = cache_accepts(p); !a) return a;
+  if (auto a = require(s.hd % 32 == 0 && s.hd <= 256, "the head is not 32, 64 .. 256 wide"); !a) return a;
+  return require(s.T * s.group <= kSplitRows, "more query rows share a key/value head than are worth reading it one by one");
+}
+
+size_t attention_split_scratch(const Problem& p) {
+  const AttentionShape s = attention_shape(p);
+  const int64_t parts = (s.n_ctx + kSplitKeys - 1) / kSplitKeys;
+  return static_cast<size_t>(parts * s.T * s.H) * (static_cast<size_t>(s.hd) * sizeof(float) + sizeof(attention::State<float>));
+}
+
 size_t attention_scratch(const Problem& p) {
   const AttentionShape s = attention_shape(p);
   if (s.T > kSplitTokens) return 0;

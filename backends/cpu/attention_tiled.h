@@ -11,6 +11,8 @@
 namespace kerf::cpu {
 
 constexpr int64_t kTilesRows = 8;    // query rows of a key/value head from which tiles of 32 are faster than rows one by one
+constexpr int64_t kSplitRows = 8;    // query rows of a key/value head up to which rows one by one are memory-bound
+constexpr int64_t kSplitKeys = 512;  // keys of a task of rung 5: two chunks, so that merging costs 1 % and not 3
 constexpr int64_t kSplitTokens = 4;  // up to here the chunks are spread over tasks: scratch grows with tokens x context
 
 struct AttentionShape {
@@ -26,6 +28,10 @@ Support cache_accepts(const Problem& p);
 Support attention_accepts(const Problem& p);
 /// Enough query rows of a key/value head to fill tiles, and a head of 32, 64 .. 256.
 Support attention_tiles_accepts(const Problem& p);
+Support attention_planes_accepts(const Problem& p);
+/// Few query rows, and such a head.
+Support attention_split_accepts(const Problem& p);
+size_t attention_split_scratch(const Problem& p);
 size_t attention_scratch(const Problem& p);
 
 inline namespace KERF_ISA {

@@ -1,0 +1,219 @@
+// What one key and one value of a cache are to a few query rows, in registers, for every cache format.
+//
+//   scores   floats: one fma chain per (key, row) over vectors of 16 dimensions, sixteen keys' vectors then summed across
+//            lanes together. Coded blocks: integer dot products (VNNI) of the codes with queries of 16 bits, whose two bytes
+//            are two products: v = code, q = (256 high + low) step, so that q costs 2^-16 of the block's largest and no more.
+//            Sixteen keys x 64 dimensions are transposed as 32-bit lanes, which makes the sums vertical.
+//   values   codes as floats; a block's scale goes into the weights instead (sixteen keys at a time), and what is the same
+//            for all dimensions of a block, the offset of unsigned codes or the minimum, is summed once per block.
+#pragma once
+#include <immintrin.h>
+
+#include <cstring>
+
+#include "attention/spec.h"
+#include "backends/cpu/lanes_avx512.h"
+#include "quant/formats.h"
+
+namespace kerf::cpu {
+inline namespace KERF_ISA {
+
+constexpr int64_t kMaxSplitHeadDim = 256, kMaxSplitRows = 8;
+
+template <class F>
+constexpr bool kCoded = info(F::dtype).block_values > 1;
+
+/// Up to 8 query rows as both kinds of products want them.
+struct Queries {
+  alignas(64) float values[kMaxSplitRows][kMaxSplitHeadDim];              // scaled
+  alignas(64) int8_t codes[kMaxSplitHeadDim / 64][kMaxSplitRows][2][64];  // high and low bytes, in the order of code_bytes()
+  float step[kMaxSplitRows][kMaxSplitHeadDim / 32];                       // value = step * (256 high + low)
+  float sum[kMaxSplitRows][kMaxSplitHeadDim / 32];                        // of a block's values
+  int32_t offset[kMaxSplitRows][kMaxSplitHeadDim / 32];                   // -kOffset times the sum of a block's codes
+};
+
+/// 64 codes, of two neighbouring blocks, as bytes of 0 .. 255. Those of 4 and 5 bits come as their low and high nibbles lie:
+/// values 0-15 of the first, of the second block, values 16-31 of the first, of the second.
+template <class F>
+__m512i code_bytes(const typename F::Block* first, const typename F::Block* second) {
+  const auto* a = reinterpret_cast<const __m128i*>(first->qs);
+  const auto* b = reinterpret_cast<const __m128i*>(second->qs);
+  if constexpr (std::is_same_v<F, quant::Q8_0>) {
+    const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(a)), high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b));
+    return _mm512_xor_si512(_mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1), _mm512_set1_epi8(-128));
+  } else {
+    const __m256i packed = _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128(a)), _mm_loadu_si128(b), 1);
+    const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(packed), _mm256_srli_epi16(packed, 4), 1);
+    const __m512i codes = _mm512_and_si512(both, _mm512_set1_epi8(15));
+    if constexpr (requires { first->qh; }) {
+      uint32_t x = 0, y = 0;
+      std::memcpy(&x, first->qh, sizeof x);
+      std::memcpy(&y, second->qh, sizeof y);
+      const uint64_t low = (x & 0xFFFFu) | y << 16, high = x >> 16 | (y & 0xFFFF0000u);
+      return _mm512_mask_add_epi8(codes, low | high << 32, codes, _mm512_set1_epi8(16));
+    } else {
+      return codes;
+    }
+  }
+}
+/// Which value of the two blocks byte i of code_bytes() is.
+template <class F>
+constexpr int value_of_byte(int i) {
+  return std::is_same_v<F, quant::Q8_0> ? i : i % 16 + (i / 16 % 2) * 32 + i / 32 * 16;
+}
+
+/// Fills `q` from rows of hd floats (null: zeros).
+template <class F>
+void pack_queries(const float* const* rows, int64_t n, int64_t hd, float scale, Queries& q) {
+  for (int64_t r = 0; r < n; ++r)
+    for (int64_t d = 0; d < hd; ++d) q.values[r][d] = rows[r] == nullptr ? 0.f : rows[r][d] * scale;
+  if constexpr (kCoded<F>) {
+    std::memset(q.codes, 0, sizeof q.codes);
+    for (int64_t r = 0; r < n; ++r) {
+      int32_t whole[kMaxSplitHeadDim];
+      for (int64_t b = 0; b < hd / 32; ++b) {
+        const float* x = q.values[r] + 32 * b;
+        __m512 largest = _mm512_max_ps(_mm512_abs_ps(_mm512_load_ps(x)), _mm512_abs_ps(_mm512_load_ps(x + 16)));
+        const float most = _mm512_reduce_max_ps(largest);
+        // 32639 = 127 * 257: the largest whose high and low bytes, both signed, stay within -127 .. 127.
+        const float inverse = most > 0x1p-100f ? 32639 / most : 0;
+        float sum = 0;
+        int32_t total = 0;
+        bool finite = true;
+        for (int i = 0; i < 32; ++i) {
+          finite &= std::fabs(x[i]) <= std::numeric_limits<float>::max();
+          const float code = x[i] * inverse;
+          whole[32 * b + i] = std::fabs(code) <= 32640 ? _mm_cvtss_si32(_mm_set_ss(code)) : 0;
+          sum += x[i];
+          total += whole[32 * b + i];
+        }
+        q.step[r][b] = finite ? most / 32639 : std::numeric_limits<float>::quiet_NaN();
+        q.sum[r][b] = sum;
+        q.offset[r][b] = -F::kOffset * total;
+      }
+      for (int64_t d = 0; d < hd; d += 64)
+        for (int i = 0; i < 64; ++i) {
+          const int64_t at = d + value_of_byte<F>(i);
+          if (at >= hd) continue;  // an odd number of blocks: the last is read twice, the second time against zeros
+          const auto low = static_cast<int8_t>(whole[at]);
+          q.codes[d / 64][r][0][i] = static_cast<int8_t>((whole[at] - low) / 256);
+          q.codes[d / 64][r][1][i] = low;
+        }
+    }
+  }
+}
+
+/// Lane i becomes the sum of all lanes of v[i].
+inline __m512 sums_of(const __m512* v) {
+  __m512 four[4];
+  for (int i = 0; i < 4; ++i) {
+    __m512 pair[2];
+    for (int j = 0; j < 2; ++j) {
+      const __m512 a = v[4 * i + 2 * j], b = v[4 * i + 2 * j + 1];
+      pair[j] = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    }
+    const __m512d a = _mm512_castps_pd(pair[0]), b = _mm512_castps_pd(pair[1]);
+    four[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+  }
+  const auto halves = [](__m512 a, __m512 b) { return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xDD)); };
+  return halves(halves(four[0], four[1]), halves(four[2], four[3]));
+}
+
+/// A binary16 number of each of 16 rows, `row` giving the address.
+template <class Row>
+__m512 halves_of(Row&& row) {
+  alignas(32) uint16_t h[16];
+  for (int i = 0; i < 16; ++i) std::memcpy(&h[i], row(i), sizeof h[i]);
+  return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(h)));
+}
+
+/// Sixteen values (half a block of a coded format: its codes) of a row as floats.
+template <class F>
+__m512 numbers(const std::byte* row, int64_t sixteen) {
+  if constexpr (std::is_same_v<F, quant::F32>) {
+    return _mm512_loadu_ps(reinterpret_cast<const float*>(row) + 16 * sixteen);
+  } else if constexpr (std::is_same_v<F, quant::F16>) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(row) + sixteen));
+  } else if constexpr (std::is_same_v<F, quant::BF16>) {
+    const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(row) + sixteen);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+  } else {
+    const auto* block = reinterpret_cast<const typename F::Block*>(row) + sixteen / 2;
+    const auto* bytes = reinterpret_cast<const __m128i*>(block->qs);
+    if constexpr (std::is_same_v<F, quant::Q8_0>) {
+      return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(bytes + sixteen % 2)));
+    } else {
+      const __m128i packed = _mm_loadu_si128(bytes), nibbles = sixteen % 2 ? _mm_srli_epi16(packed, 4) : packed;
+      __m512i codes = _mm512_cvtepu8_epi32(_mm_and_si128(nibbles, _mm_set1_epi8(15)));
+      if constexpr (requires { block->qh; }) {
+        uint16_t high = 0;
+        std::memcpy(&high, block->qh + 2 * (sixteen % 2), sizeof high);
+        codes = _mm512_mask_add_epi32(codes, high, codes, _mm512_set1_epi32(16));
+      }
+      return _mm512_cvtepi32_ps(codes);
+    }
+  }
+}
+
+/// Scores of 16 keys, key(i) being the i-th one's row, and R query rows. `ahead(i)` is called once per key: prefetches.
+template <class F, int R, class Key, class Ahead>
+void score_sixteen(const Queries& q, int64_t hd, Key&& key, Ahead&& ahead, __m512* scores) {
+  if constexpr (!kCoded<F>) {
+    __m512 partial[R][16];
+    for (int i = 0; i < 16; i += 2) {
+      ahead(i);
+      ahead(i + 1);
+      const std::byte *a = key(i), *b = key(i + 1);
+      __m512 first[R], second[R];
+      for (int r = 0; r < R; ++r) first[r] = second[r] = _mm512_setzero_ps();
+      for (int64_t v = 0; v < hd / 16; ++v) {
+        const __m512 x = numbers<F>(a, v), y = numbers<F>(b, v);
+        for (int r = 0; r < R; ++r) {
+          const __m512 query = _mm512_load_ps(q.values[r] + 16 * v);
+          first[r] = _mm512_fmadd_ps(query, x, first[r]);
+          second[r] = _mm512_fmadd_ps(query, y, second[r]);
+        }
+      }
+      for (int r = 0; r < R; ++r) partial[r][i] = first[r], partial[r][i + 1] = second[r];
+    }
+    for (int r = 0; r < R; ++r) scores[r] = sums_of(partial[r]);
+  } else {
+    using Block = typename F::Block;
+    for (int r = 0; r < R; ++r) scores[r] = _mm512_setzero_ps();
+    for (int64_t two = 0; two < hd; two += 64) {
+      const int64_t first = two / 32, second = std::min(first + 1, hd / 32 - 1);
+      __m512 lanes[16];
+      for (int i = 0; i < 16; ++i) {
+        if (two == 0) ahead(i);
+        const auto* row = reinterpret_cast<const Block*>(key(i));
+        lanes[i] = _mm512_castsi512_ps(code_bytes<F>(row + first, row + second));
+      }
+      transpose_16x16(lanes);
+      for (int half = 0; half < (second == first ? 1 : 2); ++half) {
+        const int64_t b = first + half;
+        const __m512 d = halves_of([&](int i) { return &reinterpret_cast<const Block*>(key(i))[b].d; });
+        __m512 minimum{};
+        if constexpr (F::kHasMin) minimum = halves_of([&](int i) { return &reinterpret_cast<const Block*>(key(i))[b].m; });
+        for (int r = 0; r < R; ++r) {
+          __m512i high = _mm512_setzero_si512(), low = high;
+          for (int j = 0; j < 8; ++j) {
+            const int lane = std::is_same_v<F, quant::Q8_0> ? 8 * half + j : j / 4 * 8 + 4 * half + j % 4;
+            const __m512i codes = _mm512_castps_si512(lanes[lane]);
+            int32_t h = 0, l = 0;
+            std::memcpy(&h, q.codes[two / 64][r][0] + 4 * lane, sizeof h);
+            std::memcpy(&l, q.codes[two / 64][r][1] + 4 * lane, sizeof l);
+            high = _mm512_dpbusd_epi32(high, codes, _mm512_set1_epi32(h));
+            low = _mm512_dpbusd_epi32(low, codes, _mm512_set1_epi32(l));
+          }
+          __m512i sum = _mm512_add_epi32(_mm512_slli_epi32(high, 8), low);
+          if constexpr (F::kOffset != 0) sum = _mm512_add_epi32(sum, _mm512_set1_epi32(q.offset[r][b]));
+          scores[r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_mul_ps(d, _mm512_set1_ps(q.step[r][b])), scores[r]);
+          if constexpr (F::kHasMin) scores[r] = _mm512_fmadd_ps(minimum, _mm512_set1_ps(q.sum[r][b]), scores[r]);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace KERF_ISA
+}  // namespace kerf::cpu
