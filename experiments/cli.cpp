@@ -163,6 +163,10 @@ void add_sampler(CLI::App* app, SamplerOptions& s) {
   app->add_option("-s,--seed", s.seed, "seed of the random choices")->check(kUnsigned64)->capture_default_str()->group(group);
 }
 
+void add_roof(CLI::App* app, std::string& path) {
+  app->add_option("--roof", path, "file of figures that `kerf roof --save` wrote (default: where it writes them)");
+}
+
 std::string example(std::string_view text) { return fmt::format("\nExample:\n  {}\n", text); }
 
 }  // namespace
@@ -198,6 +202,7 @@ Command parse_command_line(const std::vector<std::string>& words) {
   c->add_flag("--raw", run.raw, "no chat template: continue the prompt as it is");
   c->add_flag("-i,--interactive", run.interactive, "chat at the terminal");
   c->add_flag("--stats", run.stats, "print speed, memory and bytes per token to standard error at the end");
+  add_roof(c, run.roof);
   add_sampler(c, run.sampler);
   add_common(c, common);
   c->footer(example("kerf run -m model.gguf -p \"Why is the sky blue?\" -n 64 --stats"));
@@ -242,8 +247,13 @@ Command parse_command_line(const std::vector<std::string>& words) {
 
   c = app.add_subcommand("bench", "speed of prompt processing (pp) and generation (tg)");
   add_model(c, bench.model);
-  c->remove_option(c->get_option("--threads"));
+  for (const char* single : {"--threads", "--ubatch-size", "--cache-type-k", "--cache-type-v"}) c->remove_option(c->get_option(single));
   c->add_option("-t,--threads", bench.threads, "threads, a list")->delimiter(',')->check(CLI::Range(1, 1024));
+  c->add_option("--ub,--ubatch-size", bench.micro_batch, "tokens computed at once, a list (also -ub; default 512)")
+      ->delimiter(',')
+      ->check(CLI::Range(int64_t{1}, int64_t{65536}));
+  c->add_option("--ctk,--cache-type-k", bench.ctk, "types of cached keys, a list (also -ctk; default f16, reference backend f32)")->delimiter(',');
+  c->add_option("--ctv,--cache-type-v", bench.ctv, "types of cached values, a list (also -ctv)")->delimiter(',');
   c->add_option("-p,--n-prompt", bench.n_prompt, "prompt lengths, a list; 0: none")
       ->delimiter(',')
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 27))
@@ -259,6 +269,7 @@ Command parse_command_line(const std::vector<std::string>& words) {
   c->add_option("-r,--repetitions", bench.repetitions, "repetitions of each test")->check(CLI::Range(1, 10000))->capture_default_str();
   c->add_option("-o,--output", bench.output, "md, json, jsonl or csv (default: md, with --json json)")
       ->check(CLI::IsMember({"md", "json", "jsonl", "csv"}));
+  add_roof(c, bench.roof);
   add_common(c, common);
   c->footer(example("kerf bench -m model.gguf -p 512 -n 128 -r 3"));
   c->callback([&] { result.run = [bench](const Io& io) { return bench_command(bench, io); }; });
@@ -334,9 +345,12 @@ Command parse_command_line(const std::vector<std::string>& words) {
   k->add_option("--seed", kernels.seed, "seed of the random data")->check(kUnsigned64)->capture_default_str();
   k->add_option("--case", kernels.only_case, "only this case of the op's list")->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
   k->add_option("--isa", kernels.model.isa, "highest instruction set to use");
-  k = kernel_action("bench", "speed of kernels: GB/s and GFLOP/s", "kerf kernels bench matmul.q4_k");
+  k = kernel_action("bench", "speed of kernels: GB/s, GFLOP/s and percent of the roof", "kerf kernels bench matmul.q4_k -T 1,512");
   k->add_option("filter", kernels.filter, "only names that contain one of these");
   k->add_option("--seconds", kernels.seconds, "time for each row")->check(CLI::Range(0.001, 3600.0))->capture_default_str();
+  k->add_option("-T,--tokens", kernels.tokens, "batch sizes, a list")->delimiter(',')->check(CLI::Range(int64_t{1}, int64_t{65536}))->capture_default_str();
+  k->add_option("--shape", kernels.shape, "N,K: rows and columns of the weights of matmul (default 8960,1536)");
+  add_roof(k, kernels.roof);
   k->add_option("--isa", kernels.model.isa, "highest instruction set to use");
   k->add_option("-t,--threads", kernels.model.threads, "threads")->check(CLI::Range(1, 1024));
   kernel_action("coverage", "op x type x backend: the best kernel, or the reason why there is none", "kerf kernels coverage");

@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "experiments/commands.h"
+#include "experiments/roof.h"
 #include "experiments/sampler.h"
 #include "loaders/chat/chat_template.h"
 #include "loaders/tokenizer/stream.h"
@@ -28,6 +29,7 @@ struct Stats {
   int64_t prompt_tokens = 0, reused_tokens = 0, generated = 0;
   double prompt_seconds = 0, decode_seconds = 0;  // of the generated tokens, the first comes with the prompt
   int64_t decode_passes = 0;
+  int64_t decode_start = 0;  // position of the first of these passes
 };
 
 double rate(int64_t n, double seconds) { return seconds > 0 ? static_cast<double>(n) / seconds : 0; }
@@ -49,7 +51,9 @@ std::string now() {
 class Generator {
  public:
   Generator(const RunArgs& args, Session& session, const Tokenizer& tokenizer, const Io& io)
-      : args_(args), session_(session), tokenizer_(tokenizer), io_(io) {}
+      : args_(args), session_(session), tokenizer_(tokenizer), io_(io) {
+    if (args.stats) roof_ = find_roof(args.roof, io);
+  }
 
   std::vector<int32_t> tokens_of_chat(const nlohmann::ordered_json& messages) const {
     const Vocab& vocab = tokenizer_.vocab();
@@ -93,6 +97,7 @@ class Generator {
     auto start = Clock::now();
     std::vector<float> logits = forward_prompt(std::span(prompt).subspan(common));
     stats.prompt_seconds = seconds_since(start);
+    stats.decode_start = session_.position();
     start = Clock::now();
     while (!logits.empty() && (args_.n_predict < 0 || stats.generated < args_.n_predict)) {
       for (const int32_t never : tokenizer_.vocab().suppress) logits[static_cast<size_t>(never)] = std::numeric_limits<float>::lowest();
@@ -119,13 +124,21 @@ class Generator {
     return text;
   }
 
-  nlohmann::json stats_json() const {
+  nlohmann::json stats_json() {
+    if (!args_.stats) roof_ = find_roof(args_.roof, io_);
     const auto& planned = session_.planned(1, 1);
+    const Speeds speeds = this->speeds();
+    const auto or_null = [](const std::optional<double>& v) { return v ? nlohmann::json(*v) : nlohmann::json(); };
     nlohmann::json j{{"prompt_tokens", stats.prompt_tokens},
                      {"reused_tokens", stats.reused_tokens},
                      {"prompt_tokens_per_second", rate(stats.prompt_tokens, stats.prompt_seconds)},
+                     {"prompt_gflop_per_s", speeds.prompt_gflops},
+                     {"prompt_percent_unit", or_null(speeds.prompt.unit)},
+                     {"prompt_percent_peak", or_null(speeds.prompt.peak)},
                      {"generated_tokens", stats.generated},
                      {"decode_tokens_per_second", rate(stats.decode_passes, stats.decode_seconds)},
+                     {"decode_gb_per_s", speeds.decode_gbytes},
+                     {"decode_percent_read", or_null(speeds.decode.read)},
                      {"threads", session_.threads()},
                      {"peak_rss_bytes", peak_rss()},
                      {"boundary_bytes_per_token", planned.plan->boundary_bytes()}};
@@ -137,17 +150,17 @@ class Generator {
   void print_stats() const {
     const auto& planned = session_.planned(1, 1);
     std::string bytes, memory;
-    int64_t touched = 0;
-    for (const auto& [id, n] : bytes_per_pass(*planned.plan, session_.position())) {
+    for (const auto& [id, n] : bytes_per_pass(*planned.plan, session_.position()))
       bytes += fmt::format("{}{} on {}", bytes.empty() ? "" : ", ", human_bytes(n), id);
-      touched += n;
-    }
     for (const auto* device : session_.devices())
       if (device->id() != kHost) memory += fmt::format(", {} {}", device->id(), human_bytes(session_.taken(device->id())));
-    const double decode = rate(stats.decode_passes, stats.decode_seconds);
-    fmt::print(stderr, "prompt    {} tokens ({} reused), {:.1f} tokens/s\n", stats.prompt_tokens, stats.reused_tokens,
-               rate(stats.prompt_tokens, stats.prompt_seconds));
-    fmt::print(stderr, "decode    {} tokens, {:.1f} tokens/s, {:.1f} GB/s\n", stats.generated, decode, decode * static_cast<double>(touched) * 1e-9);
+    const Speeds speeds = this->speeds();
+    const std::string_view peak = speeds.roof ? unit_text(speeds.roof->peak().first) : "the fastest unit";
+    fmt::print(stderr, "prompt    {} tokens ({} reused), {:.1f} tokens/s, {:.1f} GFLOP/s ({} % of {}, {} % of the units in use)\n",
+               stats.prompt_tokens, stats.reused_tokens, rate(stats.prompt_tokens, stats.prompt_seconds), speeds.prompt_gflops,
+               percent_text(speeds.prompt.peak), peak, percent_text(speeds.prompt.unit));
+    fmt::print(stderr, "decode    {} tokens, {:.1f} tokens/s, {:.1f} GB/s ({} % of the read bandwidth)\n", stats.generated,
+               rate(stats.decode_passes, stats.decode_seconds), speeds.decode_gbytes, percent_text(speeds.decode.read));
     fmt::print(stderr, "memory    peak {} resident{}\n", human_bytes(peak_rss()), memory);
     fmt::print(stderr, "per token {} read and written, {} over device boundaries\n", bytes, human_bytes(planned.plan->boundary_bytes()));
     fmt::print(stderr, "threads   {}; stopped by {}\n", session_.threads(), stopped);
@@ -180,10 +193,31 @@ class Generator {
     }
   }
 
+  struct Speeds {
+    double prompt_gflops = 0, decode_gbytes = 0;
+    RoofShares prompt{}, decode{};
+    const RoofFigures* roof = nullptr;
+  };
+  Speeds speeds() const {
+    Work prompt;
+    for (int64_t done = 0; done < stats.prompt_tokens; done += args_.model.batch)
+      prompt += prompt_work(session_, stats.reused_tokens + done, std::min(args_.model.batch, stats.prompt_tokens - done));
+    const Work decode = decode_work(session_, stats.decode_start, stats.decode_passes);
+    Speeds s{.roof = roof_ ? roof_->with_threads(session_.threads()) : nullptr};
+    s.prompt = roof_shares(s.roof, prompt, stats.prompt_seconds);
+    s.prompt_gflops = 1e-9 * rate(prompt.flops, stats.prompt_seconds);
+    if (stats.decode_passes > 0) {
+      s.decode = roof_shares(s.roof, decode, stats.decode_seconds);
+      s.decode_gbytes = 1e-9 * rate(decode.bytes, stats.decode_seconds);
+    }
+    return s;
+  }
+
   const RunArgs& args_;
   Session& session_;
   const Tokenizer& tokenizer_;
   const Io& io_;
+  std::optional<Roof> roof_;
   std::vector<int32_t> cached_;  // tokens whose keys and values the cache holds
 };
 
