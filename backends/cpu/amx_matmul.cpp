@@ -11,6 +11,7 @@ namespace kerf::cpu {
 namespace {
 
 constexpr int64_t kTile = 16;
+constexpr int64_t kStreamBytes = 4 << 20;  // results that the caches next to the cores do not hold
 
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
@@ -43,6 +44,8 @@ Support accepts(const Problem& p) {
 
 void run_amx(const Call& call, AmxPanelsFn panels) {
   const TensorView &x = call.in[0], &w = call.in[1], &y = call.out[0];
+  // Only whole lines of a cache may be streamed.
+  const bool lines = w.desc.rows() % kTile == 0 && reinterpret_cast<uintptr_t>(y.data) % 64 == 0;
   const AmxArgs a{.x = x.as<const std::byte>(),
                   .w = w.as<const std::byte>(),
                   .y = y.as<float>(),
@@ -50,9 +53,10 @@ void run_amx(const Call& call, AmxPanelsFn panels) {
                   .T = x.desc.rows(),
                   .N = w.desc.rows(),
                   .K = w.desc.cols(),
-                  .row_bytes = w.desc.row_bytes()};
+                  .row_bytes = w.desc.row_bytes(),
+                  .stream = lines && y.desc.bytes() > kStreamBytes};
   const int64_t chunk = chunk_of(a.K), tokens = tokens_of(a.T, chunk), count = (a.N + kAmxPanel - 1) / kAmxPanel;
-  const int64_t step = std::clamp<int64_t>(count / (8 * call.pool.size()), 1, 4);
+  const int64_t step = std::clamp<int64_t>(count / (3 * call.pool.size()), 1, 16);
   for (int64_t t = 0; t < a.T; t += tokens)
     for (int64_t k = 0; k < a.K; k += chunk) {
       const AmxBlock block{t, std::min(t + tokens, round_up(a.T, kTile)), k, std::min(k + chunk, a.K)};

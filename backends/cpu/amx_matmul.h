@@ -24,6 +24,7 @@ struct AmxArgs {
   float* y;                    // [T,N]
   std::byte* partial;          // sums of the chunks so far, [panel][pair of token tiles][4 tiles]; only if K > kAmxChunk
   int64_t T, N, K, row_bytes;  // bytes per row of w
+  bool stream;                 // y is too large for caches: written past them
 };
 
 /// The part of a problem that is worked on between two barriers.

@@ -1,4 +1,7 @@
-// One panel of weights: unpacking it from rows or from sixteen interleaved rows, and multiplying it with a block of tokens.
+// A range of panels of weights times a block of tokens, in two phases that do not mix: tile products, whose sums stay in a
+// buffer in L2, then vector work, writing those sums to y while the next panel is unpacked. Mixing them so that one would hide
+// the other was measured at half the speed: a tile load whose address agrees with that of a waiting store in the lower 12
+// bits has to wait for it, and a store waits for all tile products before it.
 #pragma once
 #include "backends/cpu/amx_matmul.h"
 #include "backends/cpu/amx_tiles.h"
@@ -16,64 +19,85 @@ inline void prefetch_l2(const std::byte* p, int64_t bytes) {
   for (int64_t i = 0; i < bytes; i += 64) _mm_prefetch(reinterpret_cast<const char*>(p + i), _MM_HINT_T1);
 }
 
-/// Weights as a file has them. fill() unpacks values [k0, k1) of the rows from row0 that there are, and asks for the
-/// same part of the rows that come next, which the multiplication gives the time to arrive.
+template <class F>
+inline constexpr int kValuesOf = info(F::dtype).block_values;
+template <class F>
+inline constexpr bool kIsKQuant = kValuesOf<F> == kStripValues;
+
+/// Weights as a file has them. unpack() takes values [k, k + n) of sixteen rows from `row`; rows that the matrix lacks become
+/// zeros. It asks for the same part of the rows a panel further on, which the tile products give the time to arrive.
 template <class F>
 struct Rows {
-  static void fill(const AmxArgs& a, int64_t row0, int64_t k0, int64_t k1, std::byte* panel) {
-    const int64_t rows = a.N - row0 < kPanelRows ? a.N - row0 : kPanelRows;
-    for (int64_t k = k0; k < k1; k += kStripValues)
-      for (int64_t r = 0; r < rows; ++r) {
-        const int64_t values = k1 - k < kStripValues ? k1 - k : kStripValues;
-        const std::byte* from = a.w + (row0 + r) * a.row_bytes + row_bytes(F::dtype, k);
-        prefetch_l2(from + kPanelRows * a.row_bytes, row_bytes(F::dtype, kStripValues));
-        strip(reinterpret_cast<const typename F::Block*>(from), values, panel + (k - k0) / 32 * kPanelStep + r * 64);
-      }
+  static void unpack(const AmxArgs& a, int64_t row, int64_t k, int64_t n, std::byte* out) {
+    const std::byte* from = a.w + row * a.row_bytes + row_bytes(F::dtype, k);
+    const int64_t bytes = row_bytes(F::dtype, n), there = a.N - row;
+    if (there < 16) {
+      alignas(64) std::byte some[16 * kStripValues * 4]{};
+      for (int64_t r = 0; r < there; ++r) std::memcpy(some + r * bytes, from + r * a.row_bytes, static_cast<size_t>(bytes));
+      return sixteen(some, bytes, n, out);
+    }
+    for (int64_t r = 0; r < 16; ++r) prefetch_l2(from + (kPanelRows + r) * a.row_bytes, bytes);
+    sixteen(from, a.row_bytes, n, out);
   }
 
-  static void strip(const typename F::Block* block, int64_t values, std::byte* out) {
-    constexpr int kValues = info(F::dtype).block_values;
-    if constexpr (kValues == 1) {
-      for (int64_t i = 0; i < values; i += 32) put(out, static_cast<int>(i / 32), bf16_of(block + i));
+ private:
+  static void sixteen(const std::byte* from, int64_t step, int64_t n, std::byte* out) {
+    if constexpr (kValuesOf<F> == 1) {
+      for (int64_t r = 0; r < 16; ++r, from += step, out += 64)
+        for (int64_t i = 0; i < n; i += 32) put(out, static_cast<int>(i / 32), bf16_of(reinterpret_cast<const typename F::Block*>(from) + i));
     } else {
       using I = quant::Interleaved<F>;
-      for (int64_t i = 0; i < values; i += kValues, ++block, out += kValues / 32 * kPanelStep) {
-        const auto* bytes = reinterpret_cast<const uint8_t*>(block);
-        Unpack<F>::block(bytes + I::kWordsAt, I::kLoneHalf ? half_at(bytes + I::kHalfAt) : uint16_t{0}, out);
+      const auto* bytes = reinterpret_cast<const uint8_t*>(from);
+      Strip s{.row = step, .block = info(F::dtype).block_bytes, .halves = bytes + I::kHalfAt, .half_row = step, .half_block = s.block};
+      alignas(64) std::byte words[64 * I::kWords];
+      alignas(32) uint16_t lone[16];
+      if constexpr (kIsKQuant<F>) {
+        using U = Unpack<F>;
+        s.codes = bytes + 4 * U::kCode, s.words = words, s.lone = reinterpret_cast<const std::byte*>(lone);
+        if constexpr (requires { U::kScaleWords; })
+          transpose_quarter(from + 4 * U::kScaleWords, step, 0, [&](int c, __m512i v) { _mm512_store_si512(words + 64 * (U::kScaleWords + c), v); });
+        if constexpr (I::kLoneHalf)
+          for (int64_t r = 0; r < 16; ++r) std::memcpy(lone + r, from + r * step + I::kHalfAt, 2);
+      } else {
+        s.codes = bytes + I::kWordsAt;
       }
+      Unpack<F>::rows(s, n / kValuesOf<F>, out);
     }
   }
 };
 
-/// Sixteen interleaved rows: a strip's words are put back into rows (in L1), then unpacked as above. That costs 0.02 cycles
-/// per bit of a weight's code, less than unpacking in lanes that are rows: no look-up there, since each lane has its own scale.
+/// Sixteen interleaved rows: the words of codes are put back into rows (in L1), then unpacked as above. That costs 0.02
+/// cycles per bit of a weight's code, less than unpacking in lanes that are rows: no look-up there, since each lane has a
+/// scale of its own.
 template <class F>
 struct InterleavedRows {
-  using I = quant::Interleaved<F>;
-  static constexpr int kValues = info(F::dtype).block_values, kStripWords = kStripValues / kValues * I::kWords;
-  static constexpr int64_t kPitch = (4 * kStripWords + 63) / 64 * 64 + 64;
-
-  static void fill(const AmxArgs& a, int64_t row0, int64_t k0, int64_t k1, std::byte* panel) {
-    const int64_t blocks = a.K / kValues, tile_bytes = I::tile_bytes(blocks);
+  static void unpack(const AmxArgs& a, int64_t row, int64_t k, int64_t n, std::byte* out) {
+    using I = quant::Interleaved<F>;
+    const int64_t blocks = a.K / kValuesOf<F>, first = k / kValuesOf<F>, count = n / kValuesOf<F>, next = 2 * I::tile_bytes(blocks);
+    const std::byte *tile = a.w + row / 16 * I::tile_bytes(blocks), *words = I::words(tile, first), *halves = I::halves(tile, blocks, first);
+    prefetch_l2(words + next, count * I::kWords * 64);
+    if constexpr (I::kLoneHalf) prefetch_l2(halves + next, count * 32);
     alignas(64) std::byte rows[16 * kPitch];
-    for (int64_t k = k0; k < k1; k += kStripValues)
-      for (int64_t row = row0; row < row0 + kPanelRows && row < a.N; row += 16) {
-        const std::byte* tile = a.w + row / 16 * tile_bytes;
-        const int64_t first = k / kValues, n = (k1 - k < kStripValues ? k1 - k : kStripValues) / kValues;
-        prefetch_l2(I::words(tile, first) + 2 * tile_bytes, n * I::kWords * 64);
-        if constexpr (I::kLoneHalf) prefetch_l2(I::halves(tile, blocks, first) + 2 * tile_bytes, n * 32);
-        to_rows(I::words(tile, first), static_cast<int>(n) * I::kWords, rows);
-        for (int64_t r = 0; r < 16; ++r)
-          for (int64_t b = 0; b < n; ++b) {
-            const uint16_t half = I::kLoneHalf ? half_at(reinterpret_cast<const uint8_t*>(I::halves(tile, blocks, first + b)) + 2 * r) : uint16_t{0};
-            const auto* words = reinterpret_cast<const uint8_t*>(rows + r * kPitch) + b * I::kWords * 4;
-            Unpack<F>::block(words, half, panel + ((k - k0) + b * kValues) / 32 * kPanelStep + (row - row0 + r) * 64);
-          }
-      }
+    if constexpr (kIsKQuant<F>)
+      words_to_rows(words + 64 * Unpack<F>::kCode, Unpack<F>::kCodeWords, rows);
+    else
+      words_to_rows(words, static_cast<int>(count) * I::kWords, rows);
+    const Strip s{.codes = reinterpret_cast<const uint8_t*>(rows),
+                  .row = kPitch,
+                  .block = 4 * I::kWords,
+                  .halves = reinterpret_cast<const uint8_t*>(halves),
+                  .half_row = 2,
+                  .half_block = 32,
+                  .words = words,
+                  .lone = halves};
+    Unpack<F>::rows(s, count, out);
   }
 
+ private:
+  static constexpr int64_t kPitch = (row_bytes(F::dtype, kStripValues) + 63) / 64 * 64 + 64;
+
   /// n words of sixteen rows, 64 bytes each, become rows. Groups of sixteen words; the last one may repeat some.
-  static void to_rows(const std::byte* words, int n, std::byte* rows) {
+  static void words_to_rows(const std::byte* words, int n, std::byte* rows) {
     alignas(64) std::byte few[16 * 64];
     if (n < 16) {
       std::memcpy(few, words, static_cast<size_t>(n) * 64);
@@ -86,8 +110,17 @@ struct InterleavedRows {
   }
 };
 
-/// Sums of 32 rows x 32 tokens (tiles 0-3) or x 16 (tiles 0 and 1). Tiles: rows 0-15 and 16-31 of the first tokens, then
-/// of the others.
+/// Values [block.k0, block.k1) of the panel of rows from row0. A tile of sixteen rows that the matrix lacks altogether keeps
+/// what it had: it affects sums that nobody reads.
+template <class Weights>
+void unpack_panel(const AmxArgs& a, const AmxBlock& block, int64_t row0, std::byte* panel) {
+  for (int64_t k = block.k0; k < block.k1; k += kStripValues, panel += kStripValues / 32 * kPanelStep)
+    for (int64_t row = row0; row < row0 + kPanelRows && row < a.N; row += 16)
+      Weights::unpack(a, row, k, block.k1 - k < kStripValues ? block.k1 - k : kStripValues, panel + (row - row0) * 64);
+}
+
+/// Sums of 32 rows x 32 tokens (Pairs = 2: tiles 0-3) or x 16 (tiles 0 and 1). Tiles: rows 0-15 and 16-31 of the first
+/// tokens, then of the others.
 template <int Pairs>
 void multiply(const std::byte* w, const std::byte* x, int64_t x_step, int64_t steps) {
   for (int64_t k = 0; k < steps; ++k, w += kPanelStep, x += kTileBytes) {
@@ -121,40 +154,79 @@ void store_sums(std::byte* to) {
   if constexpr (Pairs == 2) tile_store<2>(to + 2 * kTileBytes), tile_store<3>(to + 3 * kTileBytes);
 }
 
-/// Sums of rows n0.. and tokens t0.., both those that there are, to y.
-inline void put_result(const AmxArgs& a, const std::byte* sums, int64_t n0, int64_t t0, int tiles) {
-  for (int i = 0; i < tiles; ++i) {
-    const int64_t n = n0 + i % 2 * 16, t = t0 + i / 2 * 16;
-    if (n >= a.N || t >= a.T) continue;
-    const auto present = static_cast<__mmask16>(a.N - n >= 16 ? 0xFFFF : (1 << (a.N - n)) - 1);
-    transpose_rows(sums + i * kTileBytes, 64, [&](int c, __m512i v) {
-      if (t + c < a.T) _mm512_mask_storeu_epi32(a.y + (t + c) * a.N + n, present, v);
-    });
-  }
-}
+inline constexpr int64_t kSumsBytes = 4 * kTileBytes;  // of 32 rows and 32 tokens
 
-template <int Pairs>
-void multiply_tokens(const AmxArgs& a, const AmxBlock& block, int64_t panel, const std::byte* w, int64_t t) {
-  alignas(64) std::byte sums[4 * kTileBytes];
-  const int64_t pairs = (block.t1 - block.t0 + 31) / 32;
-  std::byte* partial = a.partial + (panel * pairs + (t - block.t0) / 32) * 4 * kTileBytes;
-  load_sums<Pairs>(block.k0 > 0 ? partial : nullptr);
-  multiply<Pairs>(w, a.x + (t / 16 * (a.K / 32) + block.k0 / 32) * kTileBytes, a.K / 32 * kTileBytes, (block.k1 - block.k0) / 32);
-  if (block.k1 < a.K) return store_sums<Pairs>(partial);
-  store_sums<Pairs>(sums);
-  put_result(a, sums, panel * kPanelRows, t, 2 * Pairs);
+/// Sums of 16 rows and 16 tokens to y. `stream` for results that no cache would hold: full lines then go to memory without
+/// being read first.
+template <bool stream>
+void write_tile(const AmxArgs& a, const std::byte* sums, int64_t n, int64_t t) {
+  if (n >= a.N || t >= a.T) return;
+  const auto present = static_cast<__mmask16>(a.N - n >= 16 ? 0xFFFF : (1 << (a.N - n)) - 1);
+  float* y = a.y + t * a.N + n;
+  transpose_rows(sums, 64, [&](int c, __m512i v) {
+    if (t + c >= a.T) return;
+    if constexpr (stream)
+      _mm512_stream_si512(reinterpret_cast<__m512i*>(y + c * a.N), v);
+    else
+      _mm512_mask_storeu_epi32(y + c * a.N, present, v);
+  });
 }
 
 template <class Weights>
-void amx_panels(const AmxArgs& a, const AmxBlock& block, int64_t first, int64_t last) {
-  alignas(64) std::byte w[kAmxChunk / 32 * kPanelStep];
-  const TileScope tiles;
-  for (int64_t panel = first; panel < last; ++panel) {
-    Weights::fill(a, panel * kPanelRows, block.k0, block.k1, w);
-    int64_t t = block.t0;
-    for (; t + 16 < block.t1; t += 32) multiply_tokens<2>(a, block, panel, w, t);
-    if (t < block.t1) multiply_tokens<1>(a, block, panel, w, t);
+class PanelRange {
+ public:
+  PanelRange(const AmxArgs& a, const AmxBlock& block) : a_(a), block_(block) {}
+
+  void run(int64_t first, int64_t last) {
+    const TileScope tiles;
+    for (int64_t panel = first; panel < last; ++panel) {
+      unpack_panel<Weights>(a_, block_, panel * kPanelRows, panel_);
+      multiply_panel(panel);
+    }
+    if (a_.stream) _mm_sfence();
   }
+
+ private:
+  void multiply_panel(int64_t panel) {
+    const int64_t pairs = (block_.t1 - block_.t0 + 31) / 32, tiles = a_.K / 32;
+    const bool ends = block_.k1 == a_.K;
+    std::byte* partial = a_.partial + panel * pairs * kSumsBytes;  // used only where k is cut
+    const std::byte* x = a_.x + (block_.t0 / 16 * tiles + block_.k0 / 32) * kTileBytes;
+    for (int64_t t = block_.t0; t < block_.t1;) {
+      const int64_t first = t;
+      for (int64_t i = 0; i < kPairsTogether && t < block_.t1; ++i, t += 32, x += 2 * tiles * kTileBytes, partial += kSumsBytes)
+        multiply_tokens(x, block_.k0 > 0 ? partial : nullptr, ends ? sums_ + i * kSumsBytes : partial, t + 16 < block_.t1);
+      if (ends) write(panel * kPanelRows, first, t);
+    }
+  }
+
+  void multiply_tokens(const std::byte* x, const std::byte* from, std::byte* to, bool pair) const {
+    const int64_t x_step = a_.K / 32 * kTileBytes, steps = (block_.k1 - block_.k0) / 32;
+    if (pair) {
+      load_sums<2>(from), multiply<2>(panel_, x, x_step, steps), store_sums<2>(to);
+    } else {
+      load_sums<1>(from), multiply<1>(panel_, x, 0, steps), store_sums<1>(to);
+    }
+  }
+
+  void write(int64_t n, int64_t first, int64_t last) const {
+    for (int64_t t = first; t < last; t += 16)
+      for (int half = 0; half < 2; ++half) {
+        const std::byte* sums = sums_ + ((t - first) / 16 * 2 + half) * kTileBytes;
+        a_.stream ? write_tile<true>(a_, sums, n + 16 * half, t) : write_tile<false>(a_, sums, n + 16 * half, t);
+      }
+  }
+
+  static constexpr int64_t kPairsTogether = 4;  // 16 KB of sums: they stay in L1
+  const AmxArgs& a_;
+  const AmxBlock& block_;
+  alignas(64) std::byte panel_[kAmxChunk / 32 * kPanelStep];
+  alignas(64) std::byte sums_[kPairsTogether * kSumsBytes];
+};
+
+template <class Weights>
+void amx_panels(const AmxArgs& a, const AmxBlock& block, int64_t first, int64_t last) {
+  PanelRange<Weights>(a, block).run(first, last);
 }
 
 }  // namespace KERF_ISA

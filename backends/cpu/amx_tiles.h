@@ -54,6 +54,11 @@ template <int C, int A, int B>
 void tile_multiply_bf16() {
   __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(C), "i"(A), "i"(B));
 }
+/// C[m][n] += sum of A[m][k] B[k/4][n].k over 64 signed bytes k; sums in int32, in the same 16 cycles.
+template <int C, int A, int B>
+void tile_multiply_int8() {
+  __asm__ volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(C), "i"(A), "i"(B));
+}
 
 }  // namespace KERF_ISA
 }  // namespace kerf::cpu

@@ -9,7 +9,10 @@
 
 #include <bit>
 #include <cstring>
+#include <utility>
 
+#include "backends/cpu/lanes16.h"
+#include "backends/cpu/transpose_rows.h"
 #include "quant/formats.h"
 
 namespace kerf::cpu {
@@ -22,7 +25,11 @@ inline void put(std::byte* out, int step, __m512i values) { _mm512_store_si512(o
 
 /// 32 bf16: sixteen of `low`, then sixteen of `high`.
 inline __m512i to_bf16(__m512 low, __m512 high) { return std::bit_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low)); }
-inline __m512 half_lanes(uint16_t h) { return _mm512_cvtph_ps(_mm256_set1_epi16(static_cast<short>(h))); }
+inline __m512 half_lanes(const uint8_t* p) {
+  _Float16 h;
+  std::memcpy(&h, p, 2);
+  return _mm512_cvtxph_ps(_mm256_set1_ph(h));
+}
 inline __m512i words_of_bytes(const uint8_t* p) { return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
 inline __m512 floats_of_int8(const int8_t* p) {
   return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
@@ -36,10 +43,47 @@ inline __m512i select(__m512i mask, __m512i a, __m512i b) { return _mm512_ternar
 /// (a & mask) | b
 inline __m512i and_or(__m512i a, __m512i mask, __m512i b) { return _mm512_ternarylogic_epi32(a, mask, b, 0xEA); }
 
-/// Unpack<F>::block(words, half, out): one block of F. `words` are its bytes without a lone f16 (quant/interleaved.h), `half`
-/// is that f16. Step s of the block's values goes to out + s kPanelStep.
+/// Sixteen rows of a strip of 256 values (a K-quant block, or up to eight blocks of 32), as Unpack<F>::rows reads them.
+struct Strip {
+  const uint8_t* codes = nullptr;   // of row 0: its words from kCode on, which hold the codes
+  int64_t row = 0, block = 0;       // bytes from one row, and from one block, to the next
+  const uint8_t* halves = nullptr;  // formats of 32 values with a lone f16: that of row 0 and block 0
+  int64_t half_row = 0, half_block = 0;
+  const std::byte* words = nullptr;  // K-quants: word 0 of the rows, interleaved, of which the four from kScaleWords on are there
+  const std::byte* lone = nullptr;   // K-quants with a lone f16: those of the sixteen rows
+};
+
+/// Unpack<F>::rows(strip, blocks, out): row r's values 32 s .. 32 s + 31 go to out + 64 r + s kPanelStep.
 template <class F>
 struct Unpack;
+
+/// Scales and minima of a K-quant block of sixteen rows, [group][row]. In memory, because from there a broadcast needs no
+/// shuffle; GCC 12 would otherwise see the register behind it and permute that.
+template <class F>
+struct RowScales {
+  static constexpr int kCount = Lanes16<F>::kGroups / Lanes16<F>::kGroupsPerScale;
+  alignas(64) float scale[kCount][16];
+  alignas(64) float min[F::kHasMin ? kCount : 1][16];
+
+  explicit RowScales(const Strip& s) {
+    const typename Lanes16<F>::Scales lanes(s.words, s.lone);
+    [&]<int... i>(std::integer_sequence<int, i...>) { (store<i>(lanes), ...); }
+    (std::make_integer_sequence<int, kCount>());
+    __asm__("" : "+m"(scale), "+m"(min));
+  }
+  template <int i>
+  void store(const typename Lanes16<F>::Scales& lanes) {
+    _mm512_store_ps(scale[i], lanes.template scale<i>());
+    if constexpr (F::kHasMin) _mm512_store_ps(min[i], lanes.template min<i>());
+  }
+};
+
+/// Sixteen vectors of sixteen in place: [group][row] becomes [row][group].
+inline void transpose_lanes(float (&v)[16][16]) {
+  alignas(64) float copy[16][16];
+  std::memcpy(copy, v, sizeof copy);
+  transpose_rows(reinterpret_cast<const std::byte*>(copy), 64, [&](int c, __m512i column) { _mm512_store_si512(v[c], column); });
+}
 
 /// 16 bytes of nibbles as 32 words: value j of the block in the low bits of word j, other bits above.
 inline __m512i legacy_nibbles(const uint8_t* qs) {
@@ -53,95 +97,102 @@ inline __m512i legacy_fives(const uint8_t* qs, const uint8_t* qh) {
   const __m512i low = _mm512_and_si512(legacy_nibbles(qs), _mm512_set1_epi16(15));
   return _mm512_mask_add_epi16(low, high, low, _mm512_set1_epi16(16));
 }
-inline uint16_t half_at(const uint8_t* p) {
-  uint16_t h;
-  std::memcpy(&h, p, 2);
-  return h;
+/// Formats of 32 values: f(codes of a block, lone half, where) for all blocks of sixteen rows.
+template <class Fn>
+void each_block(const Strip& s, int64_t blocks, std::byte* out, Fn f) {
+  for (int64_t r = 0; r < 16; ++r)
+    for (int64_t b = 0; b < blocks; ++b)
+      f(s.codes + r * s.row + b * s.block, s.halves + r * s.half_row + b * s.half_block, out + 64 * r + b * kPanelStep);
 }
 
 template <>
 struct Unpack<quant::Q4_0> {
-  static void block(const uint8_t* words, uint16_t half, std::byte* out) {
-    const __m512 value = _mm512_mul_ps(_mm512_sub_ps(codes0(), _mm512_set1_ps(8)), half_lanes(half));
-    put(out, 0, lookup(to_bf16(value, value), legacy_nibbles(words)));  // both halves alike: bit 4 of an index does not matter
+  static void rows(const Strip& s, int64_t blocks, std::byte* out) {
+    const __m512 code = _mm512_sub_ps(codes0(), _mm512_set1_ps(8));
+    each_block(s, blocks, out, [&](const uint8_t* codes, const uint8_t* half, std::byte* to) {
+      const __m512 value = _mm512_mul_ps(code, half_lanes(half));
+      put(to, 0, lookup(to_bf16(value, value), legacy_nibbles(codes)));  // both halves alike: bit 4 of an index does not matter
+    });
   }
 };
 
 template <>
 struct Unpack<quant::Q4_1> {
-  static void block(const uint8_t* words, uint16_t, std::byte* out) {
-    const __m512 value = _mm512_fmadd_ps(codes0(), half_lanes(half_at(words)), half_lanes(half_at(words + 2)));
-    put(out, 0, lookup(to_bf16(value, value), legacy_nibbles(words + 4)));
+  static void rows(const Strip& s, int64_t blocks, std::byte* out) {
+    each_block(s, blocks, out, [code = codes0()](const uint8_t* words, const uint8_t*, std::byte* to) {
+      const __m512 value = _mm512_fmadd_ps(code, half_lanes(words), half_lanes(words + 2));
+      put(to, 0, lookup(to_bf16(value, value), legacy_nibbles(words + 4)));
+    });
   }
 };
 
 template <>
 struct Unpack<quant::Q5_0> {
-  static void block(const uint8_t* words, uint16_t half, std::byte* out) {
-    const __m512 d = half_lanes(half);
-    const __m512 low = _mm512_mul_ps(_mm512_sub_ps(codes0(), _mm512_set1_ps(16)), d), high = _mm512_mul_ps(codes0(), d);
-    put(out, 0, lookup(to_bf16(low, high), legacy_fives(words + 4, words)));
+  static void rows(const Strip& s, int64_t blocks, std::byte* out) {
+    const __m512 low = _mm512_sub_ps(codes0(), _mm512_set1_ps(16)), high = codes0();
+    each_block(s, blocks, out, [&](const uint8_t* words, const uint8_t* half, std::byte* to) {
+      const __m512 d = half_lanes(half);
+      put(to, 0, lookup(to_bf16(_mm512_mul_ps(low, d), _mm512_mul_ps(high, d)), legacy_fives(words + 4, words)));
+    });
   }
 };
 
 template <>
 struct Unpack<quant::Q5_1> {
-  static void block(const uint8_t* words, uint16_t, std::byte* out) {
-    const __m512 d = half_lanes(half_at(words)), m = half_lanes(half_at(words + 2));
-    put(out, 0, lookup(to_bf16(_mm512_fmadd_ps(codes0(), d, m), _mm512_fmadd_ps(codes16(), d, m)), legacy_fives(words + 8, words + 4)));
+  static void rows(const Strip& s, int64_t blocks, std::byte* out) {
+    const __m512 low = codes0(), high = codes16();
+    each_block(s, blocks, out, [&](const uint8_t* words, const uint8_t*, std::byte* to) {
+      const __m512 d = half_lanes(words), m = half_lanes(words + 2);
+      put(to, 0, lookup(to_bf16(_mm512_fmadd_ps(low, d, m), _mm512_fmadd_ps(high, d, m)), legacy_fives(words + 8, words + 4)));
+    });
   }
 };
 
 template <>
 struct Unpack<quant::Q8_0> {
-  static void block(const uint8_t* words, uint16_t half, std::byte* out) {
-    const __m512 d = half_lanes(half);
-    const auto* q = reinterpret_cast<const int8_t*>(words);
-    put(out, 0, to_bf16(_mm512_mul_ps(floats_of_int8(q), d), _mm512_mul_ps(floats_of_int8(q + 16), d)));
-  }
-};
-
-/// Eight scales d * scale, then eight minima -dmin * min, of Q4_K and Q5_K.
-struct KScaleLanes {
-  alignas(64) float lane[16];
-  __m512 scale(int s) const { return _mm512_set1_ps(lane[s]); }
-  __m512 min(int s) const { return _mm512_set1_ps(lane[8 + s]); }
-  explicit KScaleLanes(const uint8_t* block) {
-    const quant::KScales k = quant::k_scales(block + 4);
-    const __m128i bytes = _mm_set_epi64x(static_cast<long long>(k.mins), static_cast<long long>(k.scales));
-    uint32_t d_dmin;
-    std::memcpy(&d_dmin, block, 4);
-    const __m512 pair = _mm512_castps128_ps512(_mm_cvtph_ps(_mm_cvtsi32_si128(static_cast<int>(d_dmin ^ 0x80000000u))));
-    const __m512 factor = _mm512_permutexvar_ps(_mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1), pair);
-    _mm512_store_ps(lane, _mm512_mul_ps(factor, _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes))));
+  static void rows(const Strip& s, int64_t blocks, std::byte* out) {
+    each_block(s, blocks, out, [](const uint8_t* codes, const uint8_t* half, std::byte* to) {
+      const __m512 d = half_lanes(half);
+      const auto* q = reinterpret_cast<const int8_t*>(codes);
+      put(to, 0, to_bf16(_mm512_mul_ps(floats_of_int8(q), d), _mm512_mul_ps(floats_of_int8(q + 16), d)));
+    });
   }
 };
 
 template <>
 struct Unpack<quant::Q4_K> {
-  static void block(const uint8_t* words, uint16_t, std::byte* out) {
-    const KScaleLanes k(words);
+  static constexpr int kScaleWords = 0, kCode = 4, kCodeWords = 32;
+  static void rows(const Strip& s, int64_t, std::byte* out) {
+    const RowScales<quant::Q4_K> k(s);
     const __m512i fifteen = _mm512_set1_epi16(15), sixteen = _mm512_set1_epi16(16);
-    for (int i = 0; i < 4; ++i) {
-      const auto values = [&](int s) { return _mm512_fmadd_ps(codes0(), k.scale(s), k.min(s)); };
-      const __m512i table = to_bf16(values(2 * i + 1), values(2 * i)), q = words_of_bytes(words + 16 + 32 * i);
-      put(out, 2 * i, lookup(table, and_or(q, fifteen, sixteen)));
-      put(out, 2 * i + 1, lookup(table, _mm512_srli_epi16(q, 4)));
-    }
+    const __m512 code = codes0();
+    for (int64_t r = 0; r < 16; ++r, out += 64)
+      for (int i = 0; i < 4; ++i) {
+        const auto values = [&](int j) { return _mm512_fmsub_ps(code, _mm512_set1_ps(k.scale[j][r]), _mm512_set1_ps(k.min[j][r])); };
+        const __m512i table = to_bf16(values(2 * i + 1), values(2 * i)), q = words_of_bytes(s.codes + r * s.row + 32 * i);
+        put(out, 2 * i, lookup(table, and_or(q, fifteen, sixteen)));
+        put(out, 2 * i + 1, lookup(table, _mm512_srli_epi16(q, 4)));
+      }
   }
 };
 
 template <>
 struct Unpack<quant::Q5_K> {
-  static void block(const uint8_t* words, uint16_t, std::byte* out) {
-    const KScaleLanes k(words);
-    const __m512i fifteen = _mm512_set1_epi16(15), high = _mm512_slli_epi16(words_of_bytes(words + 16), 4);
-    for (int i = 0; i < 4; ++i) {
-      const __m512i q = words_of_bytes(words + 48 + 32 * i);
-      for (int s = 2 * i; s < 2 * i + 2; ++s) {
-        const __m512 scale = k.scale(s), min = k.min(s);
-        const __m512i table = to_bf16(_mm512_fmadd_ps(codes0(), scale, min), _mm512_fmadd_ps(codes16(), scale, min));
-        put(out, s, lookup(table, select(fifteen, s % 2 ? _mm512_srli_epi16(q, 4) : q, _mm512_srli_epi16(high, static_cast<unsigned>(s)))));
+  static constexpr int kScaleWords = 0, kCode = 4, kCodeWords = 40;
+  static void rows(const Strip& s, int64_t, std::byte* out) {
+    const RowScales<quant::Q5_K> k(s);
+    const __m512i fifteen = _mm512_set1_epi16(15);
+    const __m512 low = codes0(), high = codes16();
+    for (int64_t r = 0; r < 16; ++r, out += 64) {
+      const uint8_t* codes = s.codes + r * s.row;
+      const __m512i fifth = _mm512_slli_epi16(words_of_bytes(codes), 4);
+      for (int i = 0; i < 4; ++i) {
+        const __m512i q = words_of_bytes(codes + 32 + 32 * i);
+        for (int j = 2 * i; j < 2 * i + 2; ++j) {
+          const __m512 scale = _mm512_set1_ps(k.scale[j][r]), min = _mm512_set1_ps(k.min[j][r]);
+          const __m512i table = to_bf16(_mm512_fmsub_ps(low, scale, min), _mm512_fmsub_ps(high, scale, min));
+          put(out, j, lookup(table, select(fifteen, j % 2 ? _mm512_srli_epi16(q, 4) : q, _mm512_srli_epi16(fifth, static_cast<unsigned>(j)))));
+        }
       }
     }
   }
@@ -159,75 +210,81 @@ inline __m512i two_groups(int a, int b) {
   return _mm512_inserti64x4(_mm512_set1_epi16(static_cast<short>(a)), _mm256_set1_epi16(static_cast<short>(b)), 1);
 }
 
+/// Here the scales of a row are as quick to unpack in the row as in lanes that are rows, and are needed in one register.
 template <>
 struct Unpack<quant::Q2_K> {
-  static void block(const uint8_t* words, uint16_t, std::byte* out) {
-    const __m512i packed = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(words)));
-    const __m512 scale = _mm512_mul_ps(half_lanes(half_at(words + 80)), _mm512_cvtepi32_ps(_mm512_and_si512(packed, _mm512_set1_epi32(15))));
-    const __m512 min = _mm512_mul_ps(half_lanes(half_at(words + 82) ^ 0x8000), _mm512_cvtepi32_ps(_mm512_srli_epi32(packed, 4)));
+  static constexpr int kCode = 0, kCodeWords = 21;
+  static void rows(const Strip& s, int64_t, std::byte* out) {
     const __m512 code = _mm512_setr_ps(0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3);
-    for (int n = 0; n < 2; ++n) {  // one table for the eight groups of a half
-      const auto values = [&](int first) { return _mm512_fmadd_ps(code, spread4(scale, first), spread4(min, first)); };
-      const __m512i table = to_bf16(values(8 * n), values(8 * n + 4)), q = words_of_bytes(words + 16 + 32 * n);
-      for (int j = 0; j < 4; ++j)
-        put(out, 4 * n + j,
-            lookup(table, and_or(_mm512_srli_epi16(q, static_cast<unsigned>(2 * j)), _mm512_set1_epi16(3), two_groups(8 * j, 8 * j + 4))));
+    const __m512i three = _mm512_set1_epi16(3);
+    for (int64_t r = 0; r < 16; ++r, out += 64) {
+      const uint8_t* words = s.codes + r * s.row;
+      const __m512i packed = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(words)));
+      const __m512 scale = _mm512_mul_ps(half_lanes(words + 80), _mm512_cvtepi32_ps(_mm512_and_si512(packed, _mm512_set1_epi32(15))));
+      const __m512 min = _mm512_mul_ps(half_lanes(words + 82), _mm512_cvtepi32_ps(_mm512_srli_epi32(packed, 4)));
+      for (int n = 0; n < 2; ++n) {  // one table for the eight groups of a half
+        const auto values = [&](int first) { return _mm512_fmsub_ps(code, spread4(scale, first), spread4(min, first)); };
+        const __m512i table = to_bf16(values(8 * n), values(8 * n + 4)), q = words_of_bytes(words + 16 + 32 * n);
+        for (int j = 0; j < 4; ++j)
+          put(out, 4 * n + j, lookup(table, and_or(_mm512_srli_epi16(q, static_cast<unsigned>(2 * j)), three, two_groups(8 * j, 8 * j + 4))));
+      }
     }
   }
 };
 
 template <>
 struct Unpack<quant::Q3_K> {
-  static void block(const uint8_t* words, uint16_t half, std::byte* out) {
-    const __m512 scale = _mm512_mul_ps(half_lanes(half), scales(words + 96));
+  static constexpr int kScaleWords = 23, kCode = 0, kCodeWords = 24;
+  static void rows(const Strip& s, int64_t, std::byte* out) {
+    RowScales<quant::Q3_K> k(s);
+    transpose_lanes(k.scale);
     const __m512 code = _mm512_setr_ps(-4, -3, -2, -1, 0, 1, 2, 3, -4, -3, -2, -1, 0, 1, 2, 3);
-    const __m512i high = _mm512_slli_epi16(words_of_bytes(words), 2), three = _mm512_set1_epi16(3), seven = _mm512_set1_epi16(7);
-    for (int n = 0; n < 2; ++n) {
-      const __m512i q = words_of_bytes(words + 32 + 32 * n);
-      for (int j = 0; j < 4; j += 2) {  // one table for four groups
-        const int group = 8 * n + 2 * j;
-        const auto values = [&](int first) { return _mm512_mul_ps(code, spread8(scale, first)); };
-        const __m512i table = to_bf16(values(group), values(group + 2));
-        for (int i = j; i < j + 2; ++i) {
-          const __m512i low = _mm512_srli_epi16(q, static_cast<unsigned>(2 * i)), top = _mm512_srli_epi16(high, static_cast<unsigned>(4 * n + i));
-          put(out, 4 * n + i, lookup(table, and_or(select(three, low, top), seven, two_groups(16 * (i - j), 16 * (i - j) + 8))));
+    const __m512i three = _mm512_set1_epi16(3), seven = _mm512_set1_epi16(7);
+    for (int64_t r = 0; r < 16; ++r, out += 64) {
+      const uint8_t* codes = s.codes + r * s.row;
+      const __m512 scale = _mm512_load_ps(k.scale[r]);
+      const __m512i high = _mm512_slli_epi16(words_of_bytes(codes), 2);
+      for (int n = 0; n < 2; ++n) {
+        const __m512i q = words_of_bytes(codes + 32 + 32 * n);
+        for (int j = 0; j < 4; j += 2) {  // one table for four groups
+          const int group = 8 * n + 2 * j;
+          const auto values = [&](int first) { return _mm512_mul_ps(code, spread8(scale, first)); };
+          const __m512i table = to_bf16(values(group), values(group + 2));
+          for (int i = j; i < j + 2; ++i) {
+            const __m512i low = _mm512_srli_epi16(q, static_cast<unsigned>(2 * i)), top = _mm512_srli_epi16(high, static_cast<unsigned>(4 * n + i));
+            put(out, 4 * n + i, lookup(table, and_or(select(three, low, top), seven, two_groups(16 * (i - j), 16 * (i - j) + 8))));
+          }
         }
       }
     }
-  }
-  /// Sixteen 6-bit scales less 32: low nibbles of bytes 0..7, high nibbles of them, and the bit pairs of bytes 8..11.
-  static __m512 scales(const uint8_t* packed) {
-    uint64_t low;
-    uint32_t high;
-    std::memcpy(&low, packed, 8);
-    std::memcpy(&high, packed + 8, 4);
-    const __m128i nibbles = _mm_and_si128(_mm_set_epi64x(static_cast<long long>(low >> 4), static_cast<long long>(low)), _mm_set1_epi8(15));
-    const __m128i pairs = _mm_srlv_epi32(_mm_set1_epi32(static_cast<int>(high)), _mm_setr_epi32(0, 2, 4, 6));
-    const __m128i top = _mm_slli_epi32(_mm_and_si128(pairs, _mm_set1_epi8(3)), 4);
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_sub_epi8(_mm_or_si128(nibbles, top), _mm_set1_epi8(32))));
   }
 };
 
 template <>
 struct Unpack<quant::Q6_K> {
-  static void block(const uint8_t* words, uint16_t half, std::byte* out) {
-    alignas(64) float scale[16];
-    alignas(64) int8_t code[256];
-    _mm512_store_ps(scale, _mm512_mul_ps(half_lanes(half), floats_of_int8(reinterpret_cast<const int8_t*>(words + 192))));
-    const __m512i fifteen = _mm512_set1_epi8(15), thirty_two = _mm512_set1_epi8(32);
-    for (int n = 0; n < 2; ++n) {
-      const __m512i ql = _mm512_loadu_si512(words + 64 * n);
-      const __m512i qh = _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(words + 128 + 32 * n)));
-      const auto shifts = [](int lower, int upper) { return _mm512_inserti64x4(_mm512_set1_epi64(lower), _mm256_set1_epi64x(upper), 1); };
-      // Bits 2t, 2t+1 of qh rotated to bits 4, 5, for t = 0, 1 and t = 2, 3.
-      const __m512i first = _mm512_and_si512(_mm512_rolv_epi64(qh, shifts(4, 2)), _mm512_set1_epi8(0x30));
-      const __m512i second = _mm512_and_si512(_mm512_rorv_epi64(qh, shifts(0, 2)), _mm512_set1_epi8(0x30));
-      _mm512_store_si512(code + 128 * n, _mm512_sub_epi8(and_or(ql, fifteen, first), thirty_two));
-      _mm512_store_si512(code + 128 * n + 64, _mm512_sub_epi8(and_or(_mm512_srli_epi64(ql, 4), fifteen, second), thirty_two));
-    }
-    for (int s = 0; s < 8; ++s) {
-      const auto values = [&](int g) { return _mm512_mul_ps(floats_of_int8(code + 16 * g), _mm512_set1_ps(scale[g])); };
-      put(out, s, to_bf16(values(2 * s), values(2 * s + 1)));
+  static constexpr int kScaleWords = 48, kCode = 0, kCodeWords = 48;
+  static void rows(const Strip& s, int64_t, std::byte* out) {
+    const RowScales<quant::Q6_K> k(s);
+    const auto shifts = [](int lower, int upper) { return _mm512_inserti64x4(_mm512_set1_epi64(lower), _mm256_set1_epi64x(upper), 1); };
+    const __m512i fifteen = _mm512_set1_epi8(15), thirty_two = _mm512_set1_epi8(32), high_bits = _mm512_set1_epi8(0x30);
+    const __m512i left = shifts(4, 2), right = shifts(0, 2);
+    for (int64_t r = 0; r < 16; ++r, out += 64) {
+      alignas(64) int8_t code[256];
+      const uint8_t* codes = s.codes + r * s.row;
+      for (int n = 0; n < 2; ++n) {
+        const __m512i ql = _mm512_loadu_si512(codes + 64 * n);
+        const __m512i qh = _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + 128 + 32 * n)));
+        // Bits 2t, 2t+1 of qh rotated to bits 4, 5, for t = 0, 1 and t = 2, 3.
+        const __m512i first = _mm512_and_si512(_mm512_rolv_epi64(qh, left), high_bits),
+                      second = _mm512_and_si512(_mm512_rorv_epi64(qh, right), high_bits);
+        _mm512_store_si512(code + 128 * n, _mm512_sub_epi8(and_or(ql, fifteen, first), thirty_two));
+        _mm512_store_si512(code + 128 * n + 64, _mm512_sub_epi8(and_or(_mm512_srli_epi64(ql, 4), fifteen, second), thirty_two));
+      }
+      __asm__("" : "+m"(code));  // as for RowScales
+      for (int i = 0; i < 8; ++i) {
+        const auto values = [&](int g) { return _mm512_mul_ps(floats_of_int8(code + 16 * g), _mm512_set1_ps(k.scale[g][r])); };
+        put(out, i, to_bf16(values(2 * i), values(2 * i + 1)));
+      }
     }
   }
 };

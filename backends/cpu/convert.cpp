@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "core/threadpool.h"
+#include "backends/cpu/simd_loop.h"
 #include "quant/bf16_t16.h"
 #include "quant/interleaved.h"
 
@@ -12,7 +12,9 @@ namespace kerf::cpu {
 
 void run_encode(const Call& call, EncodeRowFn encode) {
   const TensorView &x = call.in[0], &y = call.out[0];
-  call.pool.parallel_for(x.desc.rows(), [&](int64_t r) { encode(x.row<const float>(r), x.desc.cols(), y.row<void>(r)); });
+  for_each_rows(call.pool, x.desc.rows(), 2 * x.desc.cols(), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) encode(x.row<const float>(r), x.desc.cols(), y.row<void>(r));
+  });
 }
 
 Support accepts_encode(const Problem& p) {

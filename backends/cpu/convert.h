@@ -21,6 +21,13 @@ using EncodeTileFn = void (*)(const float* x, int64_t stride, int rows, std::byt
 void run_encode_tiles(const Call& call, EncodeTileFn encode);
 Support accepts_encode_tiles(const Problem& p);
 
+/// Encodes a group of sixteen rows (quant/q15_t16.h): n values of `rows` <= 16 rows that are `stride` values apart, and zeros for
+/// the others, to tiles and to steps[n/64][16].
+using EncodeGroupFn = void (*)(const float* x, int64_t stride, int rows, int64_t n, std::byte* tiles, float* steps);
+
+void run_encode_groups(const Call& call, EncodeGroupFn encode);
+Support accepts_encode_groups(const Problem& p);
+
 struct InterleaveArgs {
   const std::byte* rows;  // [N, blocks] of a format that has an interleaved form
   std::byte* tiles;       // quant/interleaved.h
