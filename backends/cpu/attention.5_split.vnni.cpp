@@ -29,6 +29,12 @@ struct Side {
   const std::byte* rows = nullptr;
   int64_t row_bytes = 0;
   const std::byte* row(int64_t key) const { return rows + key * row_bytes; }
+  /// Rows of sixteen keys; those outside `seen` are read as the nearest that is not.
+  Sixteen sixteen(int64_t first, Range seen) const {
+    Sixteen keys{};
+    for (int64_t i = 0; i < 16; ++i) keys.row[i] = row(std::clamp(first + i, seen.begin, seen.end - 1));
+    return keys;
+  }
   void prefetch(int64_t key) const {
     const auto* at = reinterpret_cast<const char*>(row(key));
     for (int64_t i = 0; i < row_bytes; i += 64) _mm_prefetch(at + i, _MM_HINT_T0);
@@ -39,7 +45,8 @@ struct Workspace {
   Queries q;
   alignas(64) float scores[kMaxSplitRows][kChunk];  // then weights
   alignas(64) float scaled[kMaxSplitHeadDim / 32][kMaxSplitRows][kPart];
-  alignas(64) float fresh[kMaxSplitRows][kMaxSplitHeadDim];  // this chunk's sums
+  alignas(64) float offset[kMaxSplitRows][kMaxSplitHeadDim / 32][16];  // sums of weights * what a whole block adds
+  alignas(64) float fresh[kMaxSplitRows][kMaxSplitHeadDim];            // this chunk's sums
 };
 
 /// Scores of the keys `seen` of a chunk. Keys at both ends are read again in place of those outside.
@@ -47,12 +54,8 @@ template <class F, int R>
 void score(const Queries& q, int64_t hd, const Side& keys, const Side& values, Range chunk, Range seen, float (*scores)[kChunk]) {
   for (int64_t s = seen.begin / 16 * 16; s < seen.end; s += 16) {
     __m512 sixteen[R];
-    score_sixteen<F, R>(
-        q, hd, [&](int i) { return keys.row(std::clamp(s + i, seen.begin, seen.end - 1)); },
-        [&](int i) {
-          if (s + i < seen.end) values.prefetch(s + i);
-        },
-        sixteen);
+    const auto ahead = [&](int i) { values.prefetch(std::min(s + i, seen.end - 1)); };
+    score_sixteen<F, R>(q, hd, keys.sixteen(s, seen), ahead, sixteen);
     for (int r = 0; r < R; ++r) _mm512_store_ps(scores[r] + (s - chunk.begin), sixteen[r]);
   }
 }
@@ -81,29 +84,27 @@ void weigh(const Side& values, Range keys, int64_t first, Weight&& weight, Ahead
 /// w.fresh = sum of weights * values over the keys `seen` of a chunk. `next` is prefetched meanwhile, key by key.
 template <class F, int R>
 void gather(Workspace& w, int64_t hd, const Side& values, const Side& next, int64_t next_end, Range chunk, Range seen) {
-  constexpr int kVecs = R <= 3 ? 8 : R <= 6 ? 4 : 2;  // R * kVecs sums and kVecs values in 32 registers
-  float offset[R][kMaxSplitHeadDim / 32] = {};        // sum over keys of weight * what a whole block adds
+  constexpr int kVecs = R <= 3 ? 8 : R <= 6 ? 4 : 2;                       // R * kVecs sums and kVecs values in 32 registers
+  constexpr bool kShifted = kCoded<F> && !std::is_same_v<F, quant::Q8_0>;  // codes from 0 up: a block adds m, or -kOffset d
+  if constexpr (kShifted) std::memset(w.offset, 0, sizeof w.offset);
   for (int r = 0; r < R; ++r) std::fill_n(w.fresh[r], hd, 0.f);
   for (int64_t part = seen.begin / 16 * 16; part < seen.end; part += kPart) {
     const Range keys{std::max(part, seen.begin), std::min(part + kPart, seen.end)};
     if constexpr (kCoded<F>) {
       using Block = typename F::Block;
-      for (int64_t b = 0; b < hd / 32; ++b) {
-        __m512 sums[R];
-        for (int r = 0; r < R; ++r) sums[r] = _mm512_setzero_ps();
-        for (int64_t s = part; s < keys.end; s += 16) {
-          const auto block = [&](int i) { return reinterpret_cast<const Block*>(values.row(std::clamp(s + i, seen.begin, seen.end - 1))) + b; };
-          const __m512 d = halves_of([&](int i) { return &block(i)->d; });
-          __m512 shift = _mm512_mul_ps(d, _mm512_set1_ps(std::is_same_v<F, quant::Q8_0> ? 0.f : static_cast<float>(-F::kOffset)));
-          if constexpr (F::kHasMin) shift = halves_of([&](int i) { return &block(i)->m; });
+      for (int64_t s = part; s < keys.end; s += 16) {
+        const Sixteen rows = values.sixteen(s, seen);
+        for (int64_t b = 0; b < hd / 32; ++b) {
+          const int64_t block = b * static_cast<int64_t>(sizeof(Block));
+          const __m512 d = halves_of(rows, block);
+          __m512 shift = _mm512_mul_ps(d, _mm512_set1_ps(static_cast<float>(-F::kOffset)));
+          if constexpr (F::kHasMin) shift = halves_of(rows, block + 2);
           for (int r = 0; r < R; ++r) {
             const __m512 p = _mm512_load_ps(w.scores[r] + (s - chunk.begin));
             _mm512_store_ps(w.scaled[b][r] + (s - part), _mm512_mul_ps(p, d));
-            if constexpr (!std::is_same_v<F, quant::Q8_0>) sums[r] = _mm512_fmadd_ps(p, shift, sums[r]);
+            if constexpr (kShifted) _mm512_store_ps(w.offset[r][b], _mm512_fmadd_ps(p, shift, _mm512_load_ps(w.offset[r][b])));
           }
         }
-        if constexpr (!std::is_same_v<F, quant::Q8_0>)
-          for (int r = 0; r < R; ++r) offset[r][b] += _mm512_reduce_add_ps(sums[r]);
       }
     }
     const auto weight = [&](int r, int64_t b, int64_t s) -> const float* {
@@ -121,9 +122,12 @@ void gather(Workspace& w, int64_t hd, const Side& values, const Side& next, int6
       v == 0 ? weigh<F, R, kVecs>(values, keys, v, weight, ahead, w.fresh) : weigh<F, R, kVecs>(values, keys, v, weight, nothing, w.fresh);
     for (; v < hd / 16; v += 2) weigh<F, R, 2>(values, keys, v, weight, nothing, w.fresh);
   }
-  if constexpr (kCoded<F> && !std::is_same_v<F, quant::Q8_0>)
+  if constexpr (kShifted)
     for (int r = 0; r < R; ++r)
-      for (int64_t d = 0; d < hd; ++d) w.fresh[r][d] += offset[r][d / 32];
+      for (int64_t b = 0; b < hd / 32; ++b) {
+        const float add = _mm512_reduce_add_ps(_mm512_load_ps(w.offset[r][b]));
+        for (int64_t d = 32 * b; d < 32 * b + 32; ++d) w.fresh[r][d] += add;
+      }
 }
 
 using Score = void (*)(const Queries&, int64_t, const Side&, const Side&, Range, Range, float (*)[kChunk]);

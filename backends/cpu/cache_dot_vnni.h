@@ -56,10 +56,10 @@ __m512i code_bytes(const typename F::Block* first, const typename F::Block* seco
     }
   }
 }
-/// Which value of the two blocks byte i of code_bytes() is.
+/// Where in code_bytes() the 16 values from `i` of the two blocks are.
 template <class F>
-constexpr int value_of_byte(int i) {
-  return std::is_same_v<F, quant::Q8_0> ? i : i % 16 + (i / 16 % 2) * 32 + i / 32 * 16;
+constexpr int64_t byte_of_value(int64_t i) {
+  return std::is_same_v<F, quant::Q8_0> ? i : i / 32 * 16 + i / 16 % 2 * 32;
 }
 
 /// Fills `q` from rows of hd floats (null: zeros).
@@ -70,35 +70,29 @@ void pack_queries(const float* const* rows, int64_t n, int64_t hd, float scale, 
   if constexpr (kCoded<F>) {
     std::memset(q.codes, 0, sizeof q.codes);
     for (int64_t r = 0; r < n; ++r) {
-      int32_t whole[kMaxSplitHeadDim];
+      alignas(64) int8_t bytes[2][kMaxSplitHeadDim];
       for (int64_t b = 0; b < hd / 32; ++b) {
-        const float* x = q.values[r] + 32 * b;
-        __m512 largest = _mm512_max_ps(_mm512_abs_ps(_mm512_load_ps(x)), _mm512_abs_ps(_mm512_load_ps(x + 16)));
-        const float most = _mm512_reduce_max_ps(largest);
+        const __m512 x[2] = {_mm512_load_ps(q.values[r] + 32 * b), _mm512_load_ps(q.values[r] + 32 * b + 16)};
+        const float most = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(x[0]), _mm512_abs_ps(x[1])));
+        const __m512 sum = _mm512_add_ps(x[0], x[1]);
         // 32639 = 127 * 257: the largest whose high and low bytes, both signed, stay within -127 .. 127.
-        const float inverse = most > 0x1p-100f ? 32639 / most : 0;
-        float sum = 0;
-        int32_t total = 0;
-        bool finite = true;
-        for (int i = 0; i < 32; ++i) {
-          finite &= std::fabs(x[i]) <= std::numeric_limits<float>::max();
-          const float code = x[i] * inverse;
-          whole[32 * b + i] = std::fabs(code) <= 32640 ? _mm_cvtss_si32(_mm_set_ss(code)) : 0;
-          sum += x[i];
-          total += whole[32 * b + i];
+        const __m512 inverse = _mm512_set1_ps(most > 0x1p-100f ? 32639 / most : 0);
+        __m512i total = _mm512_setzero_si512();
+        for (int half = 0; half < 2; ++half) {
+          const __m512i whole = _mm512_cvtps_epi32(_mm512_mul_ps(x[half], inverse));
+          const __m128i low = _mm512_cvtepi32_epi8(whole);
+          const __m512i high = _mm512_srai_epi32(_mm512_sub_epi32(whole, _mm512_cvtepi8_epi32(low)), 8);
+          _mm_store_si128(reinterpret_cast<__m128i*>(bytes[0] + 32 * b + 16 * half), _mm512_cvtepi32_epi8(high));
+          _mm_store_si128(reinterpret_cast<__m128i*>(bytes[1] + 32 * b + 16 * half), low);
+          total = _mm512_add_epi32(total, whole);
         }
+        q.sum[r][b] = _mm512_reduce_add_ps(sum);
+        const bool finite = std::fabs(_mm512_reduce_add_ps(_mm512_mul_ps(sum, _mm512_setzero_ps()))) == 0;  // else NaN
         q.step[r][b] = finite ? most / 32639 : std::numeric_limits<float>::quiet_NaN();
-        q.sum[r][b] = sum;
-        q.offset[r][b] = -F::kOffset * total;
+        q.offset[r][b] = finite ? -F::kOffset * _mm512_reduce_add_epi32(total) : 0;
       }
-      for (int64_t d = 0; d < hd; d += 64)
-        for (int i = 0; i < 64; ++i) {
-          const int64_t at = d + value_of_byte<F>(i);
-          if (at >= hd) continue;  // an odd number of blocks: the last is read twice, the second time against zeros
-          const auto low = static_cast<int8_t>(whole[at]);
-          q.codes[d / 64][r][0][i] = static_cast<int8_t>((whole[at] - low) / 256);
-          q.codes[d / 64][r][1][i] = low;
-        }
+      for (int64_t i = 0; i < hd; i += 16)  // groups of 16 bytes; in an odd number of blocks the last half stays zeros
+        for (int plane = 0; plane < 2; ++plane) std::memcpy(q.codes[i / 64][r][plane] + byte_of_value<F>(i % 64), bytes[plane] + i, 16);
     }
   }
 }
@@ -119,11 +113,15 @@ inline __m512 sums_of(const __m512* v) {
   return halves(halves(four[0], four[1]), halves(four[2], four[3]));
 }
 
-/// A binary16 number of each of 16 rows, `row` giving the address.
-template <class Row>
-__m512 halves_of(Row&& row) {
+/// The first bytes of sixteen rows.
+struct Sixteen {
+  const std::byte* row[16];
+};
+
+/// The binary16 number at `offset` of each of 16 rows.
+inline __m512 halves_of(const Sixteen& rows, int64_t offset) {
   alignas(32) uint16_t h[16];
-  for (int i = 0; i < 16; ++i) std::memcpy(&h[i], row(i), sizeof h[i]);
+  for (int i = 0; i < 16; ++i) std::memcpy(&h[i], rows.row[i] + offset, sizeof h[i]);
   return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(h)));
 }
 
@@ -155,15 +153,15 @@ __m512 numbers(const std::byte* row, int64_t sixteen) {
   }
 }
 
-/// Scores of 16 keys, key(i) being the i-th one's row, and R query rows. `ahead(i)` is called once per key: prefetches.
-template <class F, int R, class Key, class Ahead>
-void score_sixteen(const Queries& q, int64_t hd, Key&& key, Ahead&& ahead, __m512* scores) {
+/// Scores of 16 keys and R query rows. `ahead(i)` is called once per key: prefetches.
+template <class F, int R, class Ahead>
+void score_sixteen(const Queries& q, int64_t hd, const Sixteen& keys, Ahead&& ahead, __m512* scores) {
   if constexpr (!kCoded<F>) {
     __m512 partial[R][16];
     for (int i = 0; i < 16; i += 2) {
       ahead(i);
       ahead(i + 1);
-      const std::byte *a = key(i), *b = key(i + 1);
+      const std::byte *a = keys.row[i], *b = keys.row[i + 1];
       __m512 first[R], second[R];
       for (int r = 0; r < R; ++r) first[r] = second[r] = _mm512_setzero_ps();
       for (int64_t v = 0; v < hd / 16; ++v) {
@@ -185,15 +183,16 @@ void score_sixteen(const Queries& q, int64_t hd, Key&& key, Ahead&& ahead, __m51
       __m512 lanes[16];
       for (int i = 0; i < 16; ++i) {
         if (two == 0) ahead(i);
-        const auto* row = reinterpret_cast<const Block*>(key(i));
+        const auto* row = reinterpret_cast<const Block*>(keys.row[i]);
         lanes[i] = _mm512_castsi512_ps(code_bytes<F>(row + first, row + second));
       }
       transpose_16x16(lanes);
       for (int half = 0; half < (second == first ? 1 : 2); ++half) {
         const int64_t b = first + half;
-        const __m512 d = halves_of([&](int i) { return &reinterpret_cast<const Block*>(key(i))[b].d; });
+        const int64_t block = b * static_cast<int64_t>(sizeof(Block));
+        const __m512 d = halves_of(keys, block);  // every format has d first, and m behind it
         __m512 minimum{};
-        if constexpr (F::kHasMin) minimum = halves_of([&](int i) { return &reinterpret_cast<const Block*>(key(i))[b].m; });
+        if constexpr (F::kHasMin) minimum = halves_of(keys, block + 2);
         for (int r = 0; r < R; ++r) {
           __m512i high = _mm512_setzero_si512(), low = high;
           for (int j = 0; j < 8; ++j) {
