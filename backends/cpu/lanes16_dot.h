@@ -111,8 +111,8 @@ template <class K>
 
 /// Two neighbouring groups of T tokens; `terms` of token t are T's stride apart. Scale and minimum i belong to group i.
 template <class K, int T>
-[[gnu::always_inline]] inline void add_pair(const __m512i (&even)[4], const __m512i (&odd)[4], const __m512 (&scale)[2], const __m512 (&min)[2], const std::byte* const (&x)[T],
-              int64_t q, const GroupTerms* terms, int64_t g, LaneSum<K> (&sum)[T]) {
+[[gnu::always_inline]] inline void add_pair(const __m512i (&even)[4], const __m512i (&odd)[4], const __m512 (&scale)[2], const __m512 (&min)[2],
+                                            const std::byte* const (&x)[T], int64_t q, const GroupTerms* terms, int64_t g, LaneSum<K> (&sum)[T]) {
   unrolled<T>([&]<int t>() __attribute__((always_inline)) {
     const float *d = terms[t].d + g, *c = terms[t].c + g;
     const __m512 a = _mm512_mul_ps(group_dot<K>(even, x[t] + q, c), _mm512_set1_ps(d[0]));
@@ -135,8 +135,8 @@ template <class K, int T>
 
 /// A block of sixteen rows, unpacked as it is multiplied; it begins at value q of the activations and group g of the segment.
 template <class F, int T>
-[[gnu::always_inline]] inline void add_block(const std::byte* words, const std::byte* halves, const std::byte* const (&x)[T], int64_t q, const GroupTerms* terms, int64_t g,
-               LaneSum<AnyKind<F>> (&sum)[T]) {
+[[gnu::always_inline]] inline void add_block(const std::byte* words, const std::byte* halves, const std::byte* const (&x)[T], int64_t q,
+                                             const GroupTerms* terms, int64_t g, LaneSum<AnyKind<F>> (&sum)[T]) {
   using L = Lanes16<F>;
   const typename L::Scales scales(words, halves);
   const auto pair = [&]<int p>() __attribute__((always_inline)) {

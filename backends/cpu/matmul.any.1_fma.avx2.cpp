@@ -1,5 +1,5 @@
 // any.1_fma_avx2: 8-lane fused multiply-add; f16 by F16C, quantized weights a strip of 256 at a time.
-#include "backends/cpu/dot_float.h"
+#include "backends/cpu/dot_direct.h"
 #include "backends/cpu/dot_unpack_avx2.h"
 #include "backends/cpu/simd_rung.h"
 
@@ -31,6 +31,12 @@ inline __m256 eight(const quant::BF16::Block* p) {
 }
 
 struct ByVector {
+  /// As many values as a register has lanes, of a type of one value per block.
+  template <class F>
+  static auto vector(const typename F::Block* p) {
+    return eight(p);
+  }
+
   template <class F>
   static void values(const typename F::Block* block, int64_t n, int64_t ahead, float* out) {
     if constexpr (info(F::dtype).block_values == 1) {
@@ -75,11 +81,11 @@ void matmul_any_1_fma_avx2(Registry::Adder registry) {
   add_rung(registry, {.op = MatMul::name,
                       .variant = "any.1_fma_avx2",
                       .improves = "any.0_decode",
-                      .note = "weights decoded 8 at a time, 12 sums of 4 rows and 3 tokens held in registers",
+                      .note = "8 weights at a time, 12 sums held in registers: 4 rows by 3 tokens, or fewer rows by up to 12 tokens",
                       .preference = 1,
                       .isa = Isa::avx2,
                       .accepts = accepts_float,
-                      .run = run_float<Avx2, ByVector>});
+                      .run = run_float_or_direct<Avx2, ByVector>});
 }
 
 }  // namespace kerf::cpu

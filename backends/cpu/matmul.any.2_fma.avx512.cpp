@@ -1,5 +1,6 @@
-// any.2_fma_avx512: 16-lane fused multiply-add; 8 rows x 3 tokens keep 24 of the 32 registers busy with sums.
-#include "backends/cpu/dot_float.h"
+// any.2_fma_avx512: 16-lane fused multiply-add; 8 rows x 3 tokens keep 24 of the 32 registers busy with sums. Weights
+// stored as floats go to registers as they are read (dot_direct.h); others a segment at a time by way of L1 (dot_float.h).
+#include "backends/cpu/dot_direct.h"
 #include "backends/cpu/dot_unpack_avx512.h"
 #include "backends/cpu/simd_rung.h"
 
@@ -35,6 +36,12 @@ inline __m512 sixteen(const quant::BF16::Block* p) {
 }
 
 struct ByVector {
+  /// As many values as a register has lanes, of a type of one value per block.
+  template <class F>
+  static auto vector(const typename F::Block* p) {
+    return sixteen(p);
+  }
+
   template <class F>
   static void values(const typename F::Block* block, int64_t n, int64_t ahead, float* out) {
     if constexpr (info(F::dtype).block_values == 1) {
@@ -71,15 +78,21 @@ struct ByVector {
 
 }  // namespace
 
+RowsFn avx512_float_rows(DType weights) {
+  RowsFn rows = nullptr;
+  quant::Formats::visit(weights, [&]<class F>(F) { rows = float_or_direct_rows<F, Avx512, ByVector>; });
+  return rows;
+}
+
 void matmul_any_2_fma_avx512(Registry::Adder registry) {
   add_rung(registry, {.op = MatMul::name,
                       .variant = "any.2_fma_avx512",
                       .improves = "any.1_fma_avx2",
-                      .note = "weights decoded 16 at a time, 24 sums of 8 rows and 3 tokens held in registers",
+                      .note = "16 weights at a time, 24 sums held in registers: 8 rows by 3 tokens, or fewer rows by up to 16 tokens",
                       .preference = 2,
                       .isa = Isa::avx512,
                       .accepts = accepts_float,
-                      .run = run_float<Avx512, ByVector>});
+                      .run = run_float_or_direct<Avx512, ByVector>});
 }
 
 }  // namespace kerf::cpu

@@ -15,12 +15,6 @@ namespace {
 // that the last ranges of a matrix do not leave a thread idle for long.
 constexpr int64_t kTaskBytes = 96 * 1024;
 
-int64_t rows_per_task(const MatMulArgs& a, int64_t multiple, int threads) {
-  const int64_t by_size = a.T >= kPanelTokens ? 64 : kTaskBytes / std::max<int64_t>(1, a.w_bytes), by_share = a.N / (4 * threads);
-  const int64_t rows = std::clamp<int64_t>(std::min(by_size, by_share), 1, 64);
-  return (rows + multiple - 1) / multiple * multiple;
-}
-
 constexpr std::string_view kNotCoded = "the activations are not q8_g16";
 
 template <DType type>
@@ -50,6 +44,12 @@ void add(Registry::Adder registry, DType weights, const IntegerRung& r, void (*r
 }
 
 }  // namespace
+
+int64_t rows_per_task(const MatMulArgs& a, int64_t multiple, int threads) {
+  const int64_t by_size = a.T >= kPanelTokens ? 64 : kTaskBytes / std::max<int64_t>(1, a.w_bytes), by_share = a.N / (4 * threads);
+  const int64_t rows = std::clamp<int64_t>(std::min(by_size, by_share), 1, 64);
+  return (rows + multiple - 1) / multiple * multiple;
+}
 
 void run_rows(const Call& call, int64_t multiple, RowsFn rows) {
   const TensorView &x = call.in[0], &w = call.in[1], &y = call.out[0];

@@ -31,6 +31,15 @@ using RowsFn = void (*)(const MatMulArgs& a, int64_t first, int64_t last);
 /// weights, for many up to 64 rows, which share the activations in a cache.
 void run_rows(const Call& call, int64_t multiple, RowsFn rows);
 
+/// Rows that a task should take, a multiple of `multiple`.
+int64_t rows_per_task(const MatMulArgs& a, int64_t multiple, int threads);
+
+/// The rows of the best rungs for few tokens, for those who work on several weights in one loop; null if the weights' type
+/// has none. q8_g16 activations and plain or interleaved weights; f32 activations and weights of any type with a decoder.
+RowsFn vnni_rows(DType weights);
+RowsFn vnni_interleaved_rows(DType weights);
+RowsFn avx512_float_rows(DType weights);
+
 /// A rung of the ladder of integer kernels: "<type>.<step>" for activations in q8_g16.
 struct IntegerRung {
   std::string_view step{}, improves{}, note{};  // steps: "3_vnni", "2_avx2"

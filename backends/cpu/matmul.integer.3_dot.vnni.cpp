@@ -77,6 +77,12 @@ void run(const Problem&, const Call& call) {
 
 }  // namespace
 
+RowsFn vnni_rows(DType weights) {
+  RowsFn rows = nullptr;
+  quant::AffineFormats::visit(weights, [&]<class F>(F) { rows = dot_rows<F, Vnni>; });
+  return rows;
+}
+
 void matmul_integer_3_dot_vnni(Registry::Adder registry) {
   quant::AffineFormats::for_each([&]<class F>(F) {
     add_integer_rung(registry, F::dtype,
