@@ -1,42 +1,63 @@
 // Matmul with AMX tiles: the frame that all weight formats share. Compiled without vector flags; files built for the
 // instruction set see plain data and function pointers only (see simd_rung.h).
 //
-// y^T = W x^T: weights are the first operand, activations (bf16_t16) the second. 32 rows of weights, a panel, are unpacked
-// to bf16 for up to kChunk values, then multiplied with a block of tokens that stays in the L2 cache. Sums stay in f32
-// tiles; where K is longer than a chunk they wait in scratch. Additions of one output happen in the order of k alone.
+// y^T = W x^T: weights are the first operand, activations (bf16_t16) the second. A panel, two tiles of sixteen rows of weights,
+// is unpacked to bf16 for up to kAmxChunk values, then multiplied with a block of tokens that stays in the L2 cache. Sums stay
+// in f32 tiles; where K is longer than a chunk they wait in scratch. Additions of one output happen in the order of k alone.
 #pragma once
 #include <cstddef>
 #include <cstdint>
-#include <string_view>
 
 #include "core/kernel.h"
 
 namespace kerf::cpu {
 
-inline constexpr int64_t kAmxPanel = 32;           // rows of weights, two tiles
 inline constexpr int64_t kAmxChunk = 1536;         // values of a row at a time: a panel of them is 96 KB
 inline constexpr int64_t kAmxBlockBytes = 786432;  // of activations: what stays in 2 MB of L2 beside panels and weights
 inline constexpr int64_t kAmxTokens = 9;           // fewer are faster with integer dot products
 
-struct AmxArgs {
-  const std::byte* x;          // [T,K] bf16_t16
-  const std::byte* w;          // [N,K]
-  float* y;                    // [T,N]
-  std::byte* partial;          // sums of the chunks so far, [panel][pair of token tiles][4 tiles]; only if K > kAmxChunk
-  int64_t T, N, K, row_bytes;  // bytes per row of w
-  bool stream;                 // y is too large for caches: written past them
+struct AmxWeights;
+/// Values [k, k + n) of the sixteen rows from `row`, n <= 256, as bf16 (amx_unpack.h); rows that the matrix lacks are zeros.
+using AmxUnpackFn = void (*)(const AmxWeights& w, int64_t row, int64_t k, int64_t n, std::byte* out);
+
+struct AmxWeights {
+  const std::byte* data = nullptr;  // [N,K]
+  int64_t N = 0, K = 0, row_bytes = 0;
+  int64_t ahead = 0;  // rows from one panel to the next
+  AmxUnpackFn unpack = nullptr;
+};
+
+/// y = x w^T + addend, a panel being 32 rows of w; or with `swiglu` y = silu(x w^T) * x up^T, a panel being 16 rows of each.
+struct AmxProduct {
+  const std::byte* x = nullptr;  // [T,K] bf16_t16
+  AmxWeights w{}, up{};
+  bool swiglu = false;
+  std::byte* y = nullptr;         // [T,N] f32, or bf16_t16
+  bool tiles = false;             // y is bf16_t16 (swiglu only)
+  bool stream = false;            // y is too large for caches: written past them
+  const float* addend = nullptr;  // or null
+  int64_t addend_step = 0;        // 0: one row for all tokens
+  std::byte* partial = nullptr;   // sums of the chunks so far, [panel][pair of token tiles][4 tiles]; only if K > kAmxChunk
+  int64_t T = 0, N = 0, K = 0;
 };
 
 /// The part of a problem that is worked on between two barriers.
 struct AmxBlock {
-  int64_t t0, t1, k0, k1;  // t0 and t1 are multiples of 16, t1 may pass T
+  int64_t t0 = 0, t1 = 0, k0 = 0, k1 = 0;  // t0 and t1 are multiples of 16, t1 may pass T
 };
 
-/// Adds the block's products for panels [first, last).
-using AmxPanelsFn = void (*)(const AmxArgs& a, const AmxBlock& block, int64_t first, int64_t last);
-void run_amx(const Call& call, AmxPanelsFn panels);
+/// What a file built for AMX provides.
+struct AmxCode {
+  AmxUnpackFn (*unpack_of)(DType weights) = nullptr;  // null for types without
+  void (*panels)(const AmxProduct& p, const AmxBlock& block, int64_t first, int64_t last) = nullptr;
+};
 
-/// A rung "<type>.6_amx" for weights of `type`.
+/// Runs matmul, matmuls or matmul_swiglu.
+void run_amx(const Problem& p, const Call& call, const AmxCode& code);
+
+/// The rung "<type>.6_amx" of matmul for weights of `type`.
 void add_amx_rung(Registry::Adder registry, DType type, void (*run)(const Problem&, const Call&));
+/// The rungs "6_amx" of matmuls and matmul_swiglu.
+void add_amx_fused_rungs(Registry::Adder registry, void (*run)(const Problem&, const Call&));
 
 }  // namespace kerf::cpu

@@ -3,6 +3,8 @@
 // the other was measured at half the speed: a tile load whose address agrees with that of a waiting store in the lower 12
 // bits has to wait for it, and a store waits for all tile products before it.
 #pragma once
+#include <xsimd/xsimd.hpp>
+
 #include "backends/cpu/amx_matmul.h"
 #include "backends/cpu/amx_tiles.h"
 #include "backends/cpu/amx_unpack.h"
@@ -12,7 +14,6 @@
 namespace kerf::cpu {
 inline namespace KERF_ISA {
 
-static_assert(kAmxPanel == kPanelRows);
 inline constexpr int64_t kStripValues = 256;  // a K-quant block or eight blocks of 32
 
 inline void prefetch_l2(const std::byte* p, int64_t bytes) {
@@ -28,15 +29,15 @@ inline constexpr bool kIsKQuant = kValuesOf<F> == kStripValues;
 /// zeros. It asks for the same part of the rows a panel further on, which the tile products give the time to arrive.
 template <class F>
 struct Rows {
-  static void unpack(const AmxArgs& a, int64_t row, int64_t k, int64_t n, std::byte* out) {
-    const std::byte* from = a.w + row * a.row_bytes + row_bytes(F::dtype, k);
+  static void unpack(const AmxWeights& a, int64_t row, int64_t k, int64_t n, std::byte* out) {
+    const std::byte* from = a.data + row * a.row_bytes + row_bytes(F::dtype, k);
     const int64_t bytes = row_bytes(F::dtype, n), there = a.N - row;
     if (there < 16) {
       alignas(64) std::byte some[16 * kStripValues * 4]{};
       for (int64_t r = 0; r < there; ++r) std::memcpy(some + r * bytes, from + r * a.row_bytes, static_cast<size_t>(bytes));
       return sixteen(some, bytes, n, out);
     }
-    for (int64_t r = 0; r < 16; ++r) prefetch_l2(from + (kPanelRows + r) * a.row_bytes, bytes);
+    for (int64_t r = 0; r < 16; ++r) prefetch_l2(from + (a.ahead + r) * a.row_bytes, bytes);
     sixteen(from, a.row_bytes, n, out);
   }
 
@@ -71,10 +72,10 @@ struct Rows {
 /// scale of its own.
 template <class F>
 struct InterleavedRows {
-  static void unpack(const AmxArgs& a, int64_t row, int64_t k, int64_t n, std::byte* out) {
+  static void unpack(const AmxWeights& a, int64_t row, int64_t k, int64_t n, std::byte* out) {
     using I = quant::Interleaved<F>;
-    const int64_t blocks = a.K / kValuesOf<F>, first = k / kValuesOf<F>, count = n / kValuesOf<F>, next = 2 * I::tile_bytes(blocks);
-    const std::byte *tile = a.w + row / 16 * I::tile_bytes(blocks), *words = I::words(tile, first), *halves = I::halves(tile, blocks, first);
+    const int64_t blocks = a.K / kValuesOf<F>, first = k / kValuesOf<F>, count = n / kValuesOf<F>, next = a.ahead / 16 * I::tile_bytes(blocks);
+    const std::byte *tile = a.data + row / 16 * I::tile_bytes(blocks), *words = I::words(tile, first), *halves = I::halves(tile, blocks, first);
     prefetch_l2(words + next, count * I::kWords * 64);
     if constexpr (I::kLoneHalf) prefetch_l2(halves + next, count * 32);
     alignas(64) std::byte rows[16 * kPitch];
@@ -109,15 +110,6 @@ struct InterleavedRows {
     }
   }
 };
-
-/// Values [block.k0, block.k1) of the panel of rows from row0. A tile of sixteen rows that the matrix lacks altogether keeps
-/// what it had: it affects sums that nobody reads.
-template <class Weights>
-void unpack_panel(const AmxArgs& a, const AmxBlock& block, int64_t row0, std::byte* panel) {
-  for (int64_t k = block.k0; k < block.k1; k += kStripValues, panel += kStripValues / 32 * kPanelStep)
-    for (int64_t row = row0; row < row0 + kPanelRows && row < a.N; row += 16)
-      Weights::unpack(a, row, k, block.k1 - k < kStripValues ? block.k1 - k : kStripValues, panel + (row - row0) * 64);
-}
 
 /// Sums of 32 rows x 32 tokens (Pairs = 2: tiles 0-3) or x 16 (tiles 0 and 1). Tiles: rows 0-15 and 16-31 of the first
 /// tokens, then of the others.
@@ -159,49 +151,90 @@ inline constexpr int64_t kSumsBytes = 4 * kTileBytes;  // of 32 rows and 32 toke
 /// Sums of 16 rows and 16 tokens to y. `stream` for results that no cache would hold: full lines then go to memory without
 /// being read first.
 template <bool stream>
-void write_tile(const AmxArgs& a, const std::byte* sums, int64_t n, int64_t t) {
-  if (n >= a.N || t >= a.T) return;
-  const auto present = static_cast<__mmask16>(a.N - n >= 16 ? 0xFFFF : (1 << (a.N - n)) - 1);
-  float* y = a.y + t * a.N + n;
+void write_tile(const AmxProduct& p, const std::byte* sums, int64_t n, int64_t t) {
+  if (n >= p.N || t >= p.T) return;
+  const auto present = static_cast<__mmask16>(p.N - n >= 16 ? 0xFFFF : (1 << (p.N - n)) - 1);
+  float* y = reinterpret_cast<float*>(p.y) + t * p.N + n;
   transpose_rows(sums, 64, [&](int c, __m512i v) {
-    if (t + c >= a.T) return;
+    if (t + c >= p.T) return;
+    __m512 sum = _mm512_castsi512_ps(v);
+    if (p.addend) sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(present, p.addend + (t + c) * p.addend_step + n));
     if constexpr (stream)
-      _mm512_stream_si512(reinterpret_cast<__m512i*>(y + c * a.N), v);
+      _mm512_stream_ps(y + c * p.N, sum);
     else
-      _mm512_mask_storeu_epi32(y + c * a.N, present, v);
+      _mm512_mask_storeu_ps(y + c * p.N, present, sum);
   });
 }
 
-template <class Weights>
+inline void write_sums(const AmxProduct& p, const std::byte* sums, int64_t n, int64_t t) {
+  p.stream ? write_tile<true>(p, sums, n, t) : write_tile<false>(p, sums, n, t);
+}
+
+/// f32 rounded to bf16 in the upper half of each lane, as core/half.h defines it.
+inline __m512i rounded_to_bf16(__m512 v) {
+  const __m512i bits = _mm512_castps_si512(v), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF)), odd);
+  return _mm512_mask_or_epi32(rounded, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), bits, _mm512_set1_epi32(0x400000));
+}
+
+/// silu(gate) * up of 16 rows and 16 tokens in place of gate, and on to y.
+inline void write_swiglu(const AmxProduct& p, std::byte* sums, int64_t n, int64_t t) {
+  using Batch = xsimd::batch<float, xsimd::avx512f>;
+  auto *gate = reinterpret_cast<float*>(sums), *up = reinterpret_cast<float*>(sums + kTileBytes);
+  for (int i = 0; i < 256; i += 16) {
+    const Batch g = Batch::load_aligned(gate + i), u = Batch::load_aligned(up + i);
+    (g / (Batch(1.f) + xsimd::exp(-g)) * u).store_aligned(gate + i);
+  }
+  if (!p.tiles) return write_sums(p, sums, n, t);
+  // Two rows are a row of pairs of the tile that the next product reads.
+  std::byte* tile = p.y + (t / 16 * (p.N / 32) + n / 32) * kTileBytes + n % 32 / 2 * 64;
+  for (int64_t i = 0; i < 16 && n + i < p.N; i += 2, tile += 64) {
+    const __m512i even = rounded_to_bf16(_mm512_load_ps(gate + 16 * i)), odd = rounded_to_bf16(_mm512_load_ps(gate + 16 * i + 16));
+    _mm512_storeu_si512(tile, select(_mm512_set1_epi32(0xFFFF), _mm512_srli_epi32(even, 16), odd));
+  }
+}
+
+/// One thread's panels.
 class PanelRange {
  public:
-  PanelRange(const AmxArgs& a, const AmxBlock& block) : a_(a), block_(block) {}
+  PanelRange(const AmxProduct& p, const AmxBlock& block) : p_(p), block_(block) {}
 
   void run(int64_t first, int64_t last) {
     const TileScope tiles;
     for (int64_t panel = first; panel < last; ++panel) {
-      unpack_panel<Weights>(a_, block_, panel * kPanelRows, panel_);
+      if (p_.swiglu) {
+        unpack(p_.w, 16 * panel, panel_), unpack(p_.up, 16 * panel, panel_ + kTileBytes);
+      } else {
+        unpack(p_.w, 32 * panel, panel_), unpack(p_.w, 32 * panel + 16, panel_ + kTileBytes);
+      }
       multiply_panel(panel);
     }
-    if (a_.stream) _mm_sfence();
+    if (p_.stream) _mm_sfence();
   }
 
  private:
+  /// A tile of sixteen rows that the matrix lacks altogether keeps what it had: it affects sums that nobody reads.
+  void unpack(const AmxWeights& w, int64_t row, std::byte* tile) const {
+    if (row >= w.N) return;
+    for (int64_t k = block_.k0; k < block_.k1; k += kStripValues, tile += kStripValues / 32 * kPanelStep)
+      w.unpack(w, row, k, block_.k1 - k < kStripValues ? block_.k1 - k : kStripValues, tile);
+  }
+
   void multiply_panel(int64_t panel) {
-    const int64_t pairs = (block_.t1 - block_.t0 + 31) / 32, tiles = a_.K / 32;
-    const bool ends = block_.k1 == a_.K;
-    std::byte* partial = a_.partial + panel * pairs * kSumsBytes;  // used only where k is cut
-    const std::byte* x = a_.x + (block_.t0 / 16 * tiles + block_.k0 / 32) * kTileBytes;
+    const int64_t pairs = (block_.t1 - block_.t0 + 31) / 32, tiles = p_.K / 32;
+    const bool ends = block_.k1 == p_.K;
+    std::byte* partial = p_.partial + panel * pairs * kSumsBytes;  // used only where k is cut
+    const std::byte* x = p_.x + (block_.t0 / 16 * tiles + block_.k0 / 32) * kTileBytes;
     for (int64_t t = block_.t0; t < block_.t1;) {
       const int64_t first = t;
       for (int64_t i = 0; i < kPairsTogether && t < block_.t1; ++i, t += 32, x += 2 * tiles * kTileBytes, partial += kSumsBytes)
         multiply_tokens(x, block_.k0 > 0 ? partial : nullptr, ends ? sums_ + i * kSumsBytes : partial, t + 16 < block_.t1);
-      if (ends) write(panel * kPanelRows, first, t);
+      if (ends) write(panel, first, t < block_.t1 ? t : block_.t1);
     }
   }
 
   void multiply_tokens(const std::byte* x, const std::byte* from, std::byte* to, bool pair) const {
-    const int64_t x_step = a_.K / 32 * kTileBytes, steps = (block_.k1 - block_.k0) / 32;
+    const int64_t x_step = p_.K / 32 * kTileBytes, steps = (block_.k1 - block_.k0) / 32;
     if (pair) {
       load_sums<2>(from), multiply<2>(panel_, x, x_step, steps), store_sums<2>(to);
     } else {
@@ -209,25 +242,23 @@ class PanelRange {
     }
   }
 
-  void write(int64_t n, int64_t first, int64_t last) const {
-    for (int64_t t = first; t < last; t += 16)
-      for (int half = 0; half < 2; ++half) {
-        const std::byte* sums = sums_ + ((t - first) / 16 * 2 + half) * kTileBytes;
-        a_.stream ? write_tile<true>(a_, sums, n + 16 * half, t) : write_tile<false>(a_, sums, n + 16 * half, t);
+  void write(int64_t panel, int64_t first, int64_t last) {
+    std::byte* sums = sums_;
+    for (int64_t t = first; t < last; t += 16, sums += 2 * kTileBytes) {
+      if (p_.swiglu) {
+        write_swiglu(p_, sums, 16 * panel, t);
+      } else {
+        write_sums(p_, sums, 32 * panel, t), write_sums(p_, sums + kTileBytes, 32 * panel + 16, t);
       }
+    }
   }
 
   static constexpr int64_t kPairsTogether = 4;  // 16 KB of sums: they stay in L1
-  const AmxArgs& a_;
+  const AmxProduct& p_;
   const AmxBlock& block_;
   alignas(64) std::byte panel_[kAmxChunk / 32 * kPanelStep];
   alignas(64) std::byte sums_[kPairsTogether * kSumsBytes];
 };
-
-template <class Weights>
-void amx_panels(const AmxArgs& a, const AmxBlock& block, int64_t first, int64_t last) {
-  PanelRange<Weights>(a, block).run(first, last);
-}
 
 }  // namespace KERF_ISA
 }  // namespace kerf::cpu

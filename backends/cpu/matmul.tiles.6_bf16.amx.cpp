@@ -1,22 +1,33 @@
-// <type>.6_amx: products of bf16 tiles, 512 multiplications and additions per cycle.
+// <type>.6_amx of matmul, 6_amx of matmuls and matmul_swiglu: products of bf16 tiles, 512 multiplications and additions per
+// cycle. The types differ in how a panel is unpacked; the rest is one piece of code.
 #include "backends/cpu/amx_panel.h"
 
 namespace kerf::cpu {
 void matmul_tiles_6_bf16_amx(Registry::Adder);
 namespace {
 
-template <class Weights>
-void run(const Problem&, const Call& call) {
-  run_amx(call, amx_panels<Weights>);
+AmxUnpackFn unpack_of(DType type) {
+  AmxUnpackFn unpack = nullptr;
+  quant::Formats::for_each([&]<class F>(F) {
+    if (type == F::dtype) unpack = Rows<F>::unpack;
+    if constexpr (quant::AffineFormat<F>)
+      if (type == quant::Interleaved<F>::dtype) unpack = InterleavedRows<F>::unpack;
+  });
+  return unpack;
 }
+
+void panels(const AmxProduct& p, const AmxBlock& block, int64_t first, int64_t last) { PanelRange(p, block).run(first, last); }
+
+void run(const Problem& p, const Call& call) { run_amx(p, call, {unpack_of, panels}); }
 
 }  // namespace
 
 void matmul_tiles_6_bf16_amx(Registry::Adder registry) {
   quant::Formats::for_each([&]<class F>(F) {
-    add_amx_rung(registry, F::dtype, run<Rows<F>>);
-    if constexpr (quant::AffineFormat<F>) add_amx_rung(registry, quant::Interleaved<F>::dtype, run<InterleavedRows<F>>);
+    add_amx_rung(registry, F::dtype, run);
+    if constexpr (quant::AffineFormat<F>) add_amx_rung(registry, quant::Interleaved<F>::dtype, run);
   });
+  add_amx_fused_rungs(registry, run);
 }
 
 }  // namespace kerf::cpu
