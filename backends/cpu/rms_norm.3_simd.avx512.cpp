@@ -1,4 +1,5 @@
 // rms_norm, rung 3: simd_rms_norm.h with 16 lanes (AVX-512F).
+#include "backends/cpu/encode_avx512.h"
 #include "backends/cpu/simd_rms_norm.h"
 #include "backends/cpu/simd_rung.h"
 
@@ -12,8 +13,9 @@ void rms_norm_3_simd_avx512(Registry::Adder r) {
                .note = "the same algorithm on 16 lanes: half the instructions",
                .preference = 3,
                .isa = Isa::avx512,
-               .accepts = accepts_all,
-               .run = rms_norm<xsimd::batch<float, xsimd::avx512f>>});
+               .writes_formats = true,
+               .accepts = accepts_rms_norm,
+               .run = rms_norm<xsimd::batch<float, xsimd::avx512f>, EncodeAvx512>});
 }
 
 }  // namespace kerf::cpu

@@ -7,6 +7,7 @@
 #include "backends/cpu/simd_batch.h"
 #include "backends/cpu/simd_loop.h"
 #include "backends/cpu/simd_rung.h"
+#include "backends/cpu/simd_write.h"
 
 namespace kerf::cpu {
 inline namespace KERF_ISA {
@@ -35,25 +36,76 @@ inline float sum_of_squares(const float* x, int64_t n) {
   return xsimd::hadd((s0 + s1) + (s2 + s3));
 }
 
+/// What a group of n columns is multiplied by: 1 / sqrt(mean(x^2) + eps).
 template <class B>
-void normalise(const float* x, const float* w, float* out, int64_t n, double eps) {
+float norm_scale(const float* x, int64_t n, double eps) {
   constexpr int64_t kBlock = 1024;
   double sum = 0;
   for (int64_t i = 0; i < n; i += kBlock) sum += static_cast<double>(sum_of_squares<B>(x + i, n - i < kBlock ? n - i : kBlock));
-  const B scale(static_cast<float>(1 / std::sqrt(sum / static_cast<double>(n) + eps)));
-  map2<B>(x, w, out, n, [&](const B& v, const B& weight) { return v * scale * weight; });
+  return static_cast<float>(1 / std::sqrt(sum / static_cast<double>(n) + eps));
 }
 
 template <class B>
-void rms_norm(const Problem& p, const Call& call) {
+inline void scale_columns(const float* x, const float* w, float scale, float* out, int64_t n) {
+  const B s(scale);
+  map2<B>(x, w, out, n, [&](const B& v, const B& weight) { return v * s * weight; });
+}
+
+/// x [T,K] in groups of n columns, out as f32.
+template <class B>
+void rms_norm_f32(const Call& call, int64_t n, double eps) {
   const TensorView &x = call.in[0], &out = call.out[0];
   const auto* w = call.in[1].as<float>();
-  const int64_t cols = x.desc.cols(), n = call.in[1].desc.cols();
-  const double eps = static_cast<double>(rms_norm_of(p).eps);
+  const int64_t cols = x.desc.cols();
   for_each_rows(call.pool, x.desc.rows(), cols, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t)
-      for (int64_t g = 0; g < cols; g += n) normalise<B>(x.row<float>(t) + g, w, out.row<float>(t) + g, n, eps);
+      for (int64_t g = 0; g < cols; g += n) {
+        const float* v = x.row<float>(t) + g;
+        scale_columns<B>(v, w, norm_scale<B>(v, n, eps), out.row<float>(t) + g, n);
+      }
   });
+}
+
+template <class B, class Encoder>
+void rms_norm_q8_g16(const Call& call, int64_t n, double eps) {
+  const TensorView &x = call.in[0], &out = call.out[0];
+  const auto* w = call.in[1].as<float>();
+  const int64_t cols = x.desc.cols();
+  for_each_rows(call.pool, x.desc.rows(), 2 * cols, [&](int64_t begin, int64_t end) {
+    for (int64_t t = begin; t < end; ++t)
+      for (int64_t g = 0; g < cols; g += n) {
+        const float* v = x.row<float>(t);
+        const float scale = norm_scale<B>(v + g, n, eps);
+        write_q8_g16<Encoder>(out, t, g, g + n, [&](int64_t k, int64_t m, float* y) { scale_columns<B>(v + k, w + k - g, scale, y, m); });
+      }
+  });
+}
+
+/// Sixteen rows make a strip of tiles: a thread has their scales before it writes the first tile.
+template <class B, class Encoder>
+void rms_norm_bf16_t16(const Call& call, int64_t n, double eps) {
+  const TensorView &x = call.in[0], &out = call.out[0];
+  const auto* w = call.in[1].as<float>();
+  const int64_t T = x.desc.rows(), cols = x.desc.cols();
+  call.pool.parallel_for(strips_of(x.desc), [&](int64_t strip) {
+    const int64_t first = strip * kStripRows, rows = T - first < kStripRows ? T - first : kStripRows;
+    for (int64_t g = 0; g < cols; g += n) {
+      float scale[kStripRows];
+      for (int64_t r = 0; r < rows; ++r) scale[r] = norm_scale<B>(x.row<float>(first + r) + g, n, eps);
+      write_tiles<Encoder>(out, strip, g, g + n, [&](int64_t t, int64_t k, int64_t m, float* y) {
+        scale_columns<B>(x.row<float>(t) + k, w + k - g, scale[t - first], y, m);
+      });
+    }
+  });
+}
+
+template <class B, class Encoder>
+void rms_norm(const Problem& p, const Call& call) {
+  const int64_t n = call.in[1].desc.cols();
+  const double eps = static_cast<double>(rms_norm_of(p).eps);
+  if (call.out[0].desc.dtype == DType::q8_g16) return rms_norm_q8_g16<B, Encoder>(call, n, eps);
+  if (call.out[0].desc.dtype == DType::bf16_t16) return rms_norm_bf16_t16<B, Encoder>(call, n, eps);
+  rms_norm_f32<B>(call, n, eps);
 }
 
 }  // namespace KERF_ISA

@@ -62,6 +62,14 @@ void rope_norm(const RopeRow& r) {
   rope_rest(r, i, 2, 1);
 }
 
+template <class B, class SwapNeighbours>
+void rope_row(RopePairing pairing, const RopeRow& row) {
+  if (pairing == RopePairing::norm)
+    rope_norm<B, SwapNeighbours>(row);
+  else
+    rope_neox<B>(row);
+}
+
 /// @tparam SwapNeighbours  of(x0 x1 x2 x3 ..) = x1 x0 x3 x2 ..: one instruction, another in every instruction set.
 template <class B, class SwapNeighbours>
 void rope(const Problem& p, const Call& call) {
@@ -71,11 +79,7 @@ void rope(const Problem& p, const Call& call) {
   for_each_rows(call.pool, x.desc.rows(), cols, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const float* cosine = table.row<float>(t);
-      const RopeRow row{x.row<float>(t), cosine, cosine + half, out.row<float>(t), cols, op.head_dim, half};
-      if (op.pairing == RopePairing::norm)
-        rope_norm<B, SwapNeighbours>(row);
-      else
-        rope_neox<B>(row);
+      rope_row<B, SwapNeighbours>(op.pairing, {x.row<float>(t), cosine, cosine + half, out.row<float>(t), cols, op.head_dim, half});
     }
   });
 }

@@ -14,6 +14,7 @@ void add_rung(Registry::Adder registry, const Rung& rung) {
                 .preference = rung.preference,
                 .isa = rung.isa,
                 .unit = rung.unit,
+                .writes = rung.writes_formats ? std::vector<DType>{DType::q8_g16, DType::bf16_t16} : std::vector<DType>{},
                 .accepts = rung.accepts,
                 .scratch_bytes = rung.scratch_bytes,
                 .run = rung.run});
@@ -27,7 +28,28 @@ Support accepts_kv_write(const Problem& p) {
   return require(state.cols() % info(state.dtype).block_values == 0, "the head is not a whole number of the format's blocks of 32");
 }
 
+namespace {
+Support accepts_output(const TensorDesc& out, int64_t group) {
+  const int block = info(out.dtype).block_values;
+  return require(group % block == 0, "the output's blocks of 32 do not divide what is computed as one");
+}
+}  // namespace
+
+Support accepts_rms_norm(const Problem& p) { return accepts_output(p.out[0], p.in[1].cols()); }
+Support accepts_swiglu(const Problem& p) { return accepts_output(p.out[0], p.in[0].cols()); }
+
+Support accepts_rope_cache(const Problem& p) {
+  for (const size_t state : {size_t{4}, size_t{5}})
+    if (auto a = accepts_kv_write({KvWrite{}, {p.in[state]}, {}}); !a) return a;
+  return {};
+}
+
+size_t rope_cache_scratch(const Problem& p) { return static_cast<size_t>(p.in[1].size()) * sizeof(float); }
+
 const RmsNorm& rms_norm_of(const Problem& p) { return std::get<RmsNorm>(p.op); }
-const Rope& rope_of(const Problem& p) { return std::get<Rope>(p.op); }
+const Rope& rope_of(const Problem& p) {
+  const auto* cache = std::get_if<RopeCache>(&p.op);
+  return cache ? cache->rope : std::get<Rope>(p.op);
+}
 
 }  // namespace kerf::cpu

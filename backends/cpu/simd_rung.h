@@ -13,19 +13,29 @@ struct Rung {
   int preference = 0;
   Isa isa = Isa::base;
   double unit = 0x1p-24;
+  bool writes_formats = false;  // q8_g16 and bf16_t16 besides f32 (Kernel::writes)
   Support (*accepts)(const Problem&) = nullptr;
   void (*run)(const Problem&, const Call&) = nullptr;
   size_t (*scratch_bytes)(const Problem&) = nullptr;
 };
 void add_rung(Registry::Adder registry, const Rung& rung);
 
-/// The float ops have f32 in and out by their shape rules: nothing is left to refuse.
+/// The float ops have f32 in by their shape rules, and f32 out where a rung writes no other: nothing is left to refuse.
 Support accepts_all(const Problem&);
 /// Any cache type (quant/encode.h); a quantized one needs heads of whole blocks.
 Support accepts_kv_write(const Problem& p);
 
+/// f32 out, or q8_g16 or bf16_t16 if blocks of 32 values do not cross the groups that are normalised.
+Support accepts_rms_norm(const Problem& p);
+/// f32 out, or q8_g16 or bf16_t16 if rows are blocks of 32 values.
+Support accepts_swiglu(const Problem& p);
+/// The caches are as accepts_kv_write wants them; keys and values may differ.
+Support accepts_rope_cache(const Problem& p);
+/// Scratch of rope_cache: a row of rotated keys for each token, of which the first of each range of tokens is used.
+size_t rope_cache_scratch(const Problem& p);
+
 /// Parameters of the op of a problem (std::get and its exception stay out of the vector files).
 const RmsNorm& rms_norm_of(const Problem& p);
-const Rope& rope_of(const Problem& p);
+const Rope& rope_of(const Problem& p);  // of rope and of rope_cache
 
 }  // namespace kerf::cpu

@@ -1,4 +1,5 @@
 // swiglu, rung 3: simd_swiglu.h with 16 lanes (AVX-512F).
+#include "backends/cpu/encode_avx512.h"
 #include "backends/cpu/simd_rung.h"
 #include "backends/cpu/simd_swiglu.h"
 
@@ -12,8 +13,9 @@ void swiglu_3_simd_avx512(Registry::Adder r) {
                .note = "the same algorithm on 16 lanes: half the instructions",
                .preference = 3,
                .isa = Isa::avx512,
-               .accepts = accepts_all,
-               .run = swiglu<xsimd::batch<float, xsimd::avx512f>>});
+               .writes_formats = true,
+               .accepts = accepts_swiglu,
+               .run = swiglu<xsimd::batch<float, xsimd::avx512f>, EncodeAvx512>});
 }
 
 }  // namespace kerf::cpu
