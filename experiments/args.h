@@ -92,6 +92,14 @@ struct PlanArgs {
   int64_t tokens = 0;  // 0: both shapes of a run, the micro-batch and one token
   std::string save{}, why{};
 };
+struct LadderArgs {
+  std::string name{};             // OP or OP.TYPE
+  std::vector<int64_t> tokens{};  // empty: 1 and 512 for matmul and attention, 32 for others
+  int threads = 0;
+  std::string isa{};
+  double seconds = 0.5;
+  std::string rotate = "300MiB";
+};
 struct KernelArgs {
   std::string action{};  // list explain test bench coverage
   std::vector<std::string> filter{};

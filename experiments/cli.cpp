@@ -184,6 +184,7 @@ Command parse_command_line(const std::vector<std::string>& words) {
   TraceArgs trace;
   PlanArgs plan;
   KernelArgs kernels;
+  LadderArgs ladder;
 
   CLI::App app("kerf: a research inference kernel suite. It runs GGUF models and shows every byte it moves.\n", "kerf");
   app.require_subcommand(1);
@@ -353,6 +354,17 @@ Command parse_command_line(const std::vector<std::string>& words) {
   add_roof(k, kernels.roof);
   k->add_option("--isa", kernels.model.isa, "highest instruction set to use");
   k->add_option("-t,--threads", kernels.model.threads, "threads")->check(CLI::Range(1, 1024));
+  k = kernel_action("ladder", "the rungs of one computation from naive to best, side by side", "kerf kernels ladder matmul.q4_k -T 1,512");
+  k->add_option("name", ladder.name, "op, or op.type: matmul.q4_k, attention, attention.q8_0, rms_norm")->required();
+  k->add_option("-T,--tokens", ladder.tokens, "tokens, a list (default: 1,512 for matmul and attention, else 32)")
+      ->delimiter(',')
+      ->check(CLI::Range(int64_t{1}, int64_t{4096}));
+  k->add_option("-t,--threads", ladder.threads, "threads (default: cores this process may use)")->check(CLI::Range(1, 1024));
+  k->add_option("--seconds", ladder.seconds, "time for each rung")->check(CLI::Range(0.001, 3600.0))->capture_default_str();
+  k->add_option("--rotate", ladder.rotate, "calls take turns with so much of weights or cache, so that they come from memory; 0: one copy, from the caches")
+      ->capture_default_str();
+  k->add_option("--isa", ladder.isa, "highest instruction set to use");
+  k->callback([&] { result.run = [ladder](const Io& io) { return ladder_command(ladder, io); }; });
   kernel_action("coverage", "op x type x backend: the best kernel, or the reason why there is none", "kerf kernels coverage");
 
   c = app.add_subcommand("version", "version, compiler, instruction set and optional parts");

@@ -18,6 +18,7 @@ int roof_command(const RoofArgs& args, const Io& io);
 int perplexity_command(const PerplexityArgs& args, const Io& io);
 int trace_command(const TraceArgs& args, const Io& io);
 int plan_command(const PlanArgs& args, const Io& io);
+int ladder_command(const LadderArgs& args, const Io& io);
 int kernels_command(const KernelArgs& args, const Io& io);
 int version_command(const Io& io);
 
