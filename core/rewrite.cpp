@@ -42,7 +42,12 @@ struct Uses {
   const Node& node(size_t n) const { return g.nodes()[n]; }
 };
 
-std::string last_part(const std::string& name) { return name.substr(name.rfind('.') + 1); }
+/// The last part of a name, with the one before it if it is a number ("blk.0.add.2": the second add).
+std::string last_part(const std::string& name) {
+  size_t dot = name.rfind('.');
+  if (dot != std::string::npos && dot > 0 && name.find_first_not_of("0123456789", dot + 1) == std::string::npos) dot = name.rfind('.', dot - 1);
+  return name.substr(dot + 1);
+}
 
 /// "blk.0.attn_q+attn_k+attn_v"
 std::string joined_name(const Graph& g, const std::vector<size_t>& parts) {
