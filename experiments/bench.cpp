@@ -285,6 +285,8 @@ int bench_command(const BenchArgs& args, const Io& io) {
   if (io.json && !args.output.empty() && args.output != "json")
     throw Error(ErrorKind::usage, "--json asks for another form", "-o " + args.output, "leave one out");
   const std::string output = io.json ? "json" : args.output.empty() ? "md" : args.output;
+  for (size_t i = 0; i < tests.size(); ++i)
+    if (i == 0 || tests[i].setup != tests[i - 1].setup) options_of(args, tests[i].setup, longest);  // a wrong word is said before hours of work
   const Registry registry = all_kernels();
   const double load = load_average().one;
   const std::string cpu = identify_machine().cpu;

@@ -103,21 +103,21 @@ int roof_command(const RoofArgs& args, const Io& io) {
   options.threads.erase(std::unique(options.threads.begin(), options.threads.end()), options.threads.end());
   if (!args.buffer.empty()) options.buffer = parse_bytes(args.buffer);
   options.only.insert(args.only.begin(), args.only.end());
-  if (args.save && (!options.only.empty() || options.buffer > 0))
-    throw Error(ErrorKind::usage, "what is saved is used as the roof, so it must be whole", "--save", "leave out --only and --buffer");
+  if (args.save && !options.only.empty())
+    throw Error(ErrorKind::usage, "what is saved is used as the roof, so it must be whole", "--save", "leave out --only");
   const std::string path = args.save ? default_roof_path() : "";
+  if (args.save) {
+    std::error_code failed;
+    std::filesystem::create_directories(std::filesystem::path(path).parent_path(), failed);
+    if (failed) throw Error(ErrorKind::runtime, "cannot create the folder: " + failed.message(), printable(path));
+  }
   const LoadAverage load = load_average();
   const auto bar = io.progress_bar("roof");
   const Roof roof = measure_roof(options, [&](int64_t done, int64_t total) {
     bar(done, total);
     stop_if_interrupted();
   });
-  if (args.save) {
-    std::error_code failed;
-    std::filesystem::create_directories(std::filesystem::path(path).parent_path(), failed);
-    if (failed) throw Error(ErrorKind::runtime, "cannot create the folder: " + failed.message(), printable(path));
-    write_file(path, to_json(roof).dump(2) + "\n");
-  }
+  if (args.save) write_file(path, to_json(roof).dump(2) + "\n");
   if (io.json) {
     auto document = to_json(roof);
     document["load_average"] = {load.one, load.five, load.fifteen};
