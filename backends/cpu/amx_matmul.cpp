@@ -69,13 +69,11 @@ Support accepts_fused(const Problem& p) {
   return require(is_swiglu(p) && out == DType::bf16_t16, "the output is neither f32 nor, of matmul_swiglu, bf16_t16");
 }
 
-AmxWeights weights_of(const TensorView& w, int64_t ahead, const AmxCode& code) {
-  return {.data = w.as<const std::byte>(),
-          .N = w.desc.rows(),
-          .K = w.desc.cols(),
-          .row_bytes = w.desc.row_bytes(),
-          .ahead = ahead,
-          .unpack = code.unpack_of(w.desc.dtype)};
+AmxWeights weights_of(const TensorView& w, int64_t panel_rows, const AmxCode& code) {
+  AmxWeights result{
+      .data = w.as<const std::byte>(), .N = w.desc.rows(), .K = w.desc.cols(), .row_bytes = w.desc.row_bytes(), .panel_rows = panel_rows};
+  code.set_unpacker(result, w.desc.dtype);
+  return result;
 }
 
 std::vector<AmxProduct> products(const Problem& p, const Call& call, const AmxCode& code) {

@@ -20,11 +20,16 @@ struct AmxWeights;
 /// Values [k, k + n) of the sixteen rows from `row`, n <= 256, as bf16 (amx_unpack.h); rows that the matrix lacks are zeros.
 using AmxUnpackFn = void (*)(const AmxWeights& w, int64_t row, int64_t k, int64_t n, std::byte* out);
 
+/// Asks for part `part` of `parts` of values [k0, k1) of the sixteen or thirty-two rows from `row`, to have them in L2 when they
+/// are unpacked.
+using AmxAskFn = void (*)(const AmxWeights& w, int64_t row, int64_t k0, int64_t k1, int64_t part, int64_t parts);
+
 struct AmxWeights {
   const std::byte* data = nullptr;  // [N,K]
   int64_t N = 0, K = 0, row_bytes = 0;
-  int64_t ahead = 0;  // rows from one panel to the next
+  int64_t panel_rows = 0;  // of this matrix in a panel: 32, or 16 where two matrices share panels
   AmxUnpackFn unpack = nullptr;
+  AmxAskFn ask = nullptr;
 };
 
 /// y = x w^T + addend, a panel being 32 rows of w; or with `swiglu` y = silu(x w^T) * x up^T, a panel being 16 rows of each.
@@ -48,7 +53,7 @@ struct AmxBlock {
 
 /// What a file built for AMX provides.
 struct AmxCode {
-  AmxUnpackFn (*unpack_of)(DType weights) = nullptr;  // null for types without
+  void (*set_unpacker)(AmxWeights& w, DType type) = nullptr;
   void (*panels)(const AmxProduct& p, const AmxBlock& block, int64_t first, int64_t last) = nullptr;
 };
 

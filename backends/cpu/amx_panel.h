@@ -25,8 +25,7 @@ inline constexpr int kValuesOf = info(F::dtype).block_values;
 template <class F>
 inline constexpr bool kIsKQuant = kValuesOf<F> == kStripValues;
 
-/// Weights as a file has them. unpack() takes values [k, k + n) of sixteen rows from `row`; rows that the matrix lacks become
-/// zeros. It asks for the same part of the rows a panel further on, which the tile products give the time to arrive.
+/// Weights as a file has them: AmxUnpackFn and AmxAskFn.
 template <class F>
 struct Rows {
   static void unpack(const AmxWeights& a, int64_t row, int64_t k, int64_t n, std::byte* out) {
@@ -37,8 +36,11 @@ struct Rows {
       for (int64_t r = 0; r < there; ++r) std::memcpy(some + r * bytes, from + r * a.row_bytes, static_cast<size_t>(bytes));
       return sixteen(some, bytes, n, out);
     }
-    for (int64_t r = 0; r < 16; ++r) prefetch_l2(from + (a.ahead + r) * a.row_bytes, bytes);
     sixteen(from, a.row_bytes, n, out);
+  }
+  static void ask(const AmxWeights& a, int64_t row, int64_t k0, int64_t k1, int64_t part, int64_t parts) {
+    for (int64_t r = a.panel_rows * part / parts; r < a.panel_rows * (part + 1) / parts && row + r < a.N; ++r)
+      prefetch_l2(a.data + (row + r) * a.row_bytes + row_bytes(F::dtype, k0), row_bytes(F::dtype, k1 - k0));
   }
 
  private:
@@ -74,10 +76,8 @@ template <class F>
 struct InterleavedRows {
   static void unpack(const AmxWeights& a, int64_t row, int64_t k, int64_t n, std::byte* out) {
     using I = quant::Interleaved<F>;
-    const int64_t blocks = a.K / kValuesOf<F>, first = k / kValuesOf<F>, count = n / kValuesOf<F>, next = a.ahead / 16 * I::tile_bytes(blocks);
+    const int64_t blocks = a.K / kValuesOf<F>, first = k / kValuesOf<F>, count = n / kValuesOf<F>;
     const std::byte *tile = a.data + row / 16 * I::tile_bytes(blocks), *words = I::words(tile, first), *halves = I::halves(tile, blocks, first);
-    prefetch_l2(words + next, count * I::kWords * 64);
-    if constexpr (I::kLoneHalf) prefetch_l2(halves + next, count * 32);
     alignas(64) std::byte rows[16 * kPitch];
     if constexpr (kIsKQuant<F>)
       words_to_rows(words + 64 * Unpack<F>::kCode, Unpack<F>::kCodeWords, rows);
@@ -92,6 +92,16 @@ struct InterleavedRows {
                   .words = words,
                   .lone = halves};
     Unpack<F>::rows(s, count, out);
+  }
+  static void ask(const AmxWeights& a, int64_t row, int64_t k0, int64_t k1, int64_t part, int64_t parts) {
+    using I = quant::Interleaved<F>;
+    const int64_t blocks = a.K / kValuesOf<F>, b0 = k0 / kValuesOf<F>, b1 = k1 / kValuesOf<F>;
+    for (int64_t r = row; r < row + a.panel_rows && r < a.N; r += 16) {
+      const std::byte* tile = a.data + r / 16 * I::tile_bytes(blocks);
+      const int64_t from = b0 + (b1 - b0) * part / parts, to = b0 + (b1 - b0) * (part + 1) / parts;
+      prefetch_l2(I::words(tile, from), (to - from) * I::kWords * 64);
+      if constexpr (I::kLoneHalf) prefetch_l2(I::halves(tile, blocks, from), (to - from) * 32);
+    }
   }
 
  private:
@@ -227,10 +237,18 @@ class PanelRange {
     const std::byte* x = p_.x + (block_.t0 / 16 * tiles + block_.k0 / 32) * kTileBytes;
     for (int64_t t = block_.t0; t < block_.t1;) {
       const int64_t first = t;
-      for (int64_t i = 0; i < kPairsTogether && t < block_.t1; ++i, t += 32, x += 2 * tiles * kTileBytes, partial += kSumsBytes)
+      for (int64_t i = 0; i < kPairsTogether && t < block_.t1; ++i, t += 32, x += 2 * tiles * kTileBytes, partial += kSumsBytes) {
         multiply_tokens(x, block_.k0 > 0 ? partial : nullptr, ends ? sums_ + i * kSumsBytes : partial, t + 16 < block_.t1);
+        ask(panel + 1, (t - block_.t0) / 32, pairs);
+      }
       if (ends) write(panel, first, t < block_.t1 ? t : block_.t1);
     }
+  }
+
+  /// Next panel's weights, between tile products: these have the time to wait for memory.
+  void ask(int64_t panel, int64_t part, int64_t parts) const {
+    p_.w.ask(p_.w, panel * p_.w.panel_rows, block_.k0, block_.k1, part, parts);
+    if (p_.swiglu) p_.up.ask(p_.up, panel * p_.up.panel_rows, block_.k0, block_.k1, part, parts);
   }
 
   void multiply_tokens(const std::byte* x, const std::byte* from, std::byte* to, bool pair) const {

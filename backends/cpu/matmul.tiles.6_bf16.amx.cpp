@@ -6,19 +6,17 @@ namespace kerf::cpu {
 void matmul_tiles_6_bf16_amx(Registry::Adder);
 namespace {
 
-AmxUnpackFn unpack_of(DType type) {
-  AmxUnpackFn unpack = nullptr;
+void set_unpacker(AmxWeights& w, DType type) {
   quant::Formats::for_each([&]<class F>(F) {
-    if (type == F::dtype) unpack = Rows<F>::unpack;
+    if (type == F::dtype) w.unpack = Rows<F>::unpack, w.ask = Rows<F>::ask;
     if constexpr (quant::AffineFormat<F>)
-      if (type == quant::Interleaved<F>::dtype) unpack = InterleavedRows<F>::unpack;
+      if (type == quant::Interleaved<F>::dtype) w.unpack = InterleavedRows<F>::unpack, w.ask = InterleavedRows<F>::ask;
   });
-  return unpack;
 }
 
 void panels(const AmxProduct& p, const AmxBlock& block, int64_t first, int64_t last) { PanelRange(p, block).run(first, last); }
 
-void run(const Problem& p, const Call& call) { run_amx(p, call, {unpack_of, panels}); }
+void run(const Problem& p, const Call& call) { run_amx(p, call, {set_unpacker, panels}); }
 
 }  // namespace
 

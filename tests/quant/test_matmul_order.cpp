@@ -8,11 +8,13 @@
 #include <map>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "backends/backends.h"
 #include "core/kernel.h"
 #include "core/threadpool.h"
+#include "quant/bf16_t16.h"
 #include "quant/formats.h"
 #include "quant/q8_g16.h"
 #include "tests/catch.h"
@@ -132,6 +134,59 @@ TEST_CASE("one activation that is not finite spoils its token only") {
         if (std::isnan(y[i]) != (i / 20 == 3)) FAIL("token " << i / 20 << " row " << i % 20 << " is " << y[i]);
     }
   }
+}
+
+/// The first T tokens as tiles, multiplied with weights in the file's layout or interleaved.
+std::vector<float> run_tiles(const Kernel& k, const Data& data, DType weights, const std::vector<std::byte>& w, int64_t T, ThreadPool& pool) {
+  const Problem p = problem(MatMul{}, {matrix(DType::bf16_t16, T, data.K), matrix(weights, data.N, data.K)});
+  if (!k.accepts(p)) return {};
+  std::vector<uint16_t> x(static_cast<size_t>(p.in[0].bytes()) / 2);
+  for (int64_t t = 0; t < T; ++t)
+    for (int64_t i = 0; i < data.K; ++i)
+      x[static_cast<size_t>(quant::BF16_T16::index(t, i, data.K))] = float_to_bf16(data.x[static_cast<size_t>(t % kTokens * data.K + i)]);
+  std::vector<float> y(static_cast<size_t>(T * data.N), std::nanf(""));
+  std::vector<std::byte> scratch(k.scratch(p) + 64);
+  auto* aligned = scratch.data() + (64 - reinterpret_cast<uintptr_t>(scratch.data()) % 64) % 64;
+  const TensorView in[] = {{p.in[0], x.data()}, {p.in[1], const_cast<std::byte*>(w.data())}}, out[] = {{p.out[0], y.data()}};
+  k.run(p, {in, out, {aligned, k.scratch(p)}, pool});
+  return y;
+}
+
+// Tile products add 32 products at a time, in an order of their own: these kernels agree with themselves, whatever the batch.
+// Their sums wait in memory where rows are longer than a chunk of 1536 values, and must not change there.
+TEST_CASE("tile products: a token has the same bits in every batch and with every number of threads") {
+  if (detect_isa() < Isa::amx) return;
+  Registry registry;
+  fill_cpu(registry);
+  ThreadPool one(1), two(2), three(3), eight(8);
+  int compared = 0;
+  quant::Formats::for_each([&]<class F>(F) {
+    constexpr int kValues = info(F::dtype).block_values;
+    for (const int64_t K : kValues == 256 ? std::vector<int64_t>{256, 1792} : std::vector<int64_t>{32, 288, 2080}) {
+      const Data data = random_data<F>(37, K, kSeed);
+      std::vector<std::pair<DType, std::vector<std::byte>>> layouts{{F::dtype, data.w}};
+      if (const auto r16 = interleaved(F::dtype)) {
+        std::vector<std::byte> bytes(static_cast<size_t>(matrix(*r16, data.N, K).bytes()));
+        quant::interleave(matrix(F::dtype, data.N, K), data.w.data(), bytes.data());
+        layouts.emplace_back(*r16, std::move(bytes));
+      }
+      std::vector<float> first;  // of the plain layout: interleaved rows are the same weights
+      for (const auto& [type, w] : layouts)
+        for (const Kernel& k : registry.all()) {
+          if (k.op != MatMul::name || k.isa != Isa::amx) continue;
+          const auto whole = run_tiles(k, data, type, w, 70, one);
+          if (whole.empty()) continue;
+          INFO(k.name() << ", K = " << K << ", seed " << kSeed);
+          CHECK(std::none_of(whole.begin(), whole.end(), [](float v) { return std::isnan(v); }));
+          for (const int64_t T : {9, 16, 17, 32, 33, 48, 64}) CHECK(same_bits(run_tiles(k, data, type, w, T, one), whole));
+          for (ThreadPool* pool : {&two, &three, &eight}) CHECK(same_bits(run_tiles(k, data, type, w, 70, *pool), whole));
+          if (first.empty()) first = whole;
+          CHECK(same_bits(first, whole));
+          ++compared;
+        }
+    }
+  });
+  CHECK(compared >= 13);
 }
 
 }  // namespace
