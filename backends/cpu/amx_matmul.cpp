@@ -13,6 +13,7 @@ namespace kerf::cpu {
 namespace {
 
 constexpr int64_t kTile = 16;
+constexpr int64_t kManyTokens = 512;       // a block of them, of half a chunk
 constexpr int64_t kStreamBytes = 4 << 20;  // results that the caches next to the cores do not hold
 
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -23,13 +24,14 @@ int64_t part_of(int64_t n, int64_t most, int64_t multiple) {
   return round_up((n + parts - 1) / parts, multiple);
 }
 
-int64_t chunk_of(int64_t K) { return part_of(K, kAmxChunk, 256); }
+/// Long rows are cut, so that many tokens' part of them fits the block and weights are unpacked once for all of those.
+int64_t chunk_of(int64_t K, int64_t T) { return part_of(K, K <= kAmxChunk || T <= kManyTokens / 2 ? kAmxChunk : kAmxChunk / 2, 256); }
 int64_t tokens_of(int64_t T, int64_t chunk) { return part_of(T, kAmxBlockBytes / (2 * chunk) / (2 * kTile) * (2 * kTile), 2 * kTile); }
 int64_t panels_of(int64_t N, bool swiglu) { return swiglu ? (N + kTile - 1) / kTile : (N + 2 * kTile - 1) / (2 * kTile); }
 
 /// Bytes of the sums of `panels` panels that wait for the next chunk of k.
 int64_t partial_bytes(int64_t panels, int64_t T, int64_t K) {
-  const int64_t chunk = chunk_of(K);
+  const int64_t chunk = chunk_of(K, T);
   return chunk < K ? panels * round_up(std::min(T, tokens_of(T, chunk)), 2 * kTile) * 2 * kTile * 4 : 0;
 }
 
@@ -123,7 +125,7 @@ Kernel rung(std::string_view op, std::string variant, std::string_view note, Sup
 
 void run_amx(const Problem& p, const Call& call, const AmxCode& code) {
   const auto parts = products(p, call, code);
-  const int64_t T = parts[0].T, K = parts[0].K, chunk = chunk_of(K), tokens = tokens_of(T, chunk);
+  const int64_t T = parts[0].T, K = parts[0].K, chunk = chunk_of(K, T), tokens = tokens_of(T, chunk);
   int64_t panels = 0;
   for (const auto& a : parts) panels += panels_of(a.N, a.swiglu);
   const int64_t step = std::clamp<int64_t>(panels / (4 * call.pool.size()), 1, 8);
