@@ -70,6 +70,14 @@ __m512i byte_to_field(__m512i w) {
 template <class F>
 struct Lanes16;
 
+/// For formats without minimum, so that min<i>() can be named for all.
+struct NoMin {
+  template <int>
+  __m512 min() const {
+    return _mm512_setzero_ps();
+  }
+};
+
 /// Formats of 32 values: words [kFirst, kFirst + 4) are the nibbles; with kFifth, that word's bit i is bit 4 of code i.
 template <class F, int kFirst, int kFifth = -1>
 struct Nibbles32 {
@@ -184,7 +192,7 @@ struct Lanes16<quant::Q3_K> {
       code[v] = masked_or(shifted<s + 2 - quarter>(word(words, 4 * h + v)), 0x04040404u << s, low);
     }
   }
-  struct Scales {
+  struct Scales : NoMin {
     Scales(const std::byte* words, const std::byte* halves) : scale_(halves16(halves)) {
       const __m512i low[2] = {word(words, 24), word(words, 25)}, high = word(words, 26);
       packed_[0] = masked_or(low[0], 0x0F0F0F0Fu, masked(shifted<4>(high), 0x30303030u));
@@ -264,7 +272,7 @@ struct Lanes16<quant::Q6_K> {
       code[v] = masked_or(shifted<4 - 2 * t>(word(words, 32 + 8 * n + 4 * h + v)), 0x30303030u, low);
     }
   }
-  struct Scales {
+  struct Scales : NoMin {
     Scales(const std::byte* words, const std::byte* halves) : words_(words), scale_(halves16(halves)) {}
     template <int i>
     __m512 scale() const {  // a signed byte with its sign bit flipped is the byte plus 128
