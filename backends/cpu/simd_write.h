@@ -1,7 +1,7 @@
-// Rows written in the format their reader wants (Kernel::writes) instead of f32: up to 256 values at a time are computed as
-// for an f32 output and encoded while they are in L1, so that a row is neither stored nor read again, and the Convert step
-// behind the op is gone. 256 values are long enough for streams of memory to be seen as such by the prefetcher (with 32
-// swiglu read 16 rows of two inputs at a quarter of the speed). The encoder is one of encode_avx2.h, encode_avx512.h:
+// Rows written in the format their reader wants (Kernel::writes) instead of f32: a stretch of values is computed as for an
+// f32 output and encoded while it is in L1, so that a row is neither stored nor read again, and the Convert step behind the
+// op is gone. Not 32 values at a time: the prefetcher follows few streams, and swiglu reads two inputs of sixteen rows for a
+// tile (measured then: a quarter of the speed). The encoder is one of encode_avx2.h, encode_avx512.h:
 //
 //   struct Encoder {
 //     static void groups(const float* x, int64_t n, int8_t* q, float* d, float* sum);     // n groups of 16, quant/q8_g16.h
@@ -23,8 +23,11 @@ inline namespace KERF_ISA {
 
 /// Values that every format's blocks divide.
 constexpr int64_t kWriteBlock = 32;
-/// Values that are computed before they are encoded: a multiple of the block.
+/// Values of a row that are computed before they are encoded as tiles: a multiple of the block.
 constexpr int64_t kWriteChunk = 256;
+/// And as q8_g16, where one row is in work instead of sixteen. The encoder begins with a reduction of what was just computed,
+/// for which the last exponentials must be done: a gap per chunk (with 256, swiglu took 8 % longer).
+constexpr int64_t kRowChunk = 4 * kWriteChunk;
 /// Rows of a bf16_t16 tile.
 constexpr int64_t kStripRows = 16;
 
@@ -35,9 +38,9 @@ void write_q8_g16(const TensorView& out, int64_t t, int64_t begin, int64_t end, 
   auto* q = out.row<int8_t>(t);
   auto* d = reinterpret_cast<float*>(q + K);
   float* sum = d + K / 16;
-  for (int64_t k = begin; k < end; k += kWriteChunk) {
-    const int64_t n = end - k < kWriteChunk ? end - k : kWriteChunk;
-    alignas(64) float x[kWriteChunk];
+  for (int64_t k = begin; k < end; k += kRowChunk) {
+    const int64_t n = end - k < kRowChunk ? end - k : kRowChunk;
+    alignas(64) float x[kRowChunk];
     values(k, n, x);
     Encoder::groups(x, n / 16, q + k, d + k / 16, sum + k / 16);
   }
