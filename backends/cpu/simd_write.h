@@ -1,7 +1,7 @@
 // Rows written in the format their reader wants (Kernel::writes) instead of f32: a stretch of values is computed as for an
 // f32 output and encoded while it is in L1, so that a row is neither stored nor read again, and the Convert step behind the
 // op is gone. Not 32 values at a time: the prefetcher follows few streams, and swiglu reads two inputs of sixteen rows for a
-// tile (measured then: a quarter of the speed). The encoder is one of encode_avx2.h, encode_avx512.h:
+// tile (measured then: 8.0 ms where 256 at a time take 2.9). The encoder is one of encode_avx2.h, encode_avx512.h:
 //
 //   struct Encoder {
 //     static void groups(const float* x, int64_t n, int8_t* q, float* d, float* sum);     // n groups of 16, quant/q8_g16.h
