@@ -22,23 +22,40 @@ using Batch = xsimd::batch<float, xsimd::avx512f>;
 }  // namespace
 
 void matmuls_5_rows_vnni(Registry::Adder registry) {
+  constexpr auto run_group = [](const Problem&, const Call& call) { run_matmuls(call, rows_of); };
+  constexpr auto run_swiglu = [](const Problem&, const Call& call) { run_matmul_swiglu(call, rows_of, {silu_times<Batch>, code}); };
+  add_rung(registry, {.op = MatMuls::name,
+                      .variant = "few_float",
+                      .note = "rows of all weights in one loop over f32 activations, addends added while the sums are in L1; up to 8 tokens",
+                      .preference = 5,
+                      .isa = Isa::vnni,
+                      .accepts = accepts_matmuls_float,
+                      .run = run_group});
   add_rung(registry, {.op = MatMuls::name,
                       .variant = "few_vnni",
-                      .note = "rows of all weights in one loop, addends added while the sums are in L1; up to 8 tokens",
+                      .improves = "few_float",
+                      .note = "the same in integer products of 8-bit activations, over weights as the file has them or interleaved",
                       .preference = 50,
                       .isa = Isa::vnni,
                       .accepts = accepts_matmuls,
-                      .run = [](const Problem&, const Call& call) { run_matmuls(call, rows_of); }});
+                      .run = run_group});
+  add_rung(registry, {.op = MatMulSwiGlu::name,
+                      .variant = "few_float",
+                      .note = "gate and up in one loop over f32 activations, silu and the coding of the result while both are in L1; up to 8 tokens",
+                      .preference = 5,
+                      .isa = Isa::vnni,
+                      .writes_formats = true,
+                      .accepts = accepts_matmul_swiglu_float,
+                      .run = run_swiglu});
   add_rung(registry, {.op = MatMulSwiGlu::name,
                       .variant = "few_vnni",
-                      .note = "gate and up in one loop, silu and the coding of the result while both are in L1; up to 8 tokens",
+                      .improves = "few_float",
+                      .note = "the same in integer products of 8-bit activations, over weights as the file has them or interleaved",
                       .preference = 50,
                       .isa = Isa::vnni,
                       .writes_formats = true,
                       .accepts = accepts_matmul_swiglu,
-                      .run = [](const Problem&, const Call& call) {
-                        run_matmul_swiglu(call, rows_of, {silu_times<Batch>, code});
-                      }});
+                      .run = run_swiglu});
 }
 
 }  // namespace kerf::cpu

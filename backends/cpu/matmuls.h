@@ -12,7 +12,8 @@ inline constexpr int64_t kFewTokens = 8;
 /// The rows function for activations in `x` and weights in `w`; null if there is none.
 using RowsOf = RowsFn (*)(DType x, DType w);
 void run_matmuls(const Call& call, RowsOf rows);
-Support accepts_matmuls(const Problem& p);
+Support accepts_matmuls(const Problem& p);        // activations in q8_g16
+Support accepts_matmuls_float(const Problem& p);  // activations in f32
 
 /// n values of silu(gate) * up; and n values, a multiple of 16, coded as q8_g16 to the three planes of a row.
 struct SwiGluFns {
@@ -21,5 +22,6 @@ struct SwiGluFns {
 };
 void run_matmul_swiglu(const Call& call, RowsOf rows, const SwiGluFns& fns);
 Support accepts_matmul_swiglu(const Problem& p);
+Support accepts_matmul_swiglu_float(const Problem& p);
 
 }  // namespace kerf::cpu
