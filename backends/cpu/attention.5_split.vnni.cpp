@@ -4,7 +4,7 @@
 //
 //   - keys are not transposed to floats: f32, f16 and bf16 are used as they are loaded, quantized ones as integers (VNNI)
 //   - values of quantized caches are used as codes, their scales are folded into the weights (cache_dot_vnni.h)
-//   - each phase prefetches what the next one reads: values while keys are scored, the next keys while values are summed
+//   - keys and values are prefetched into L2 by hand, 16 KiB ahead of their use, up to the last visible one
 //
 // Arithmetic is f32, with queries of 16 bits where keys are integers. Above 8 rows AMX (rung 4) does more rows per decoded key.
 #include <immintrin.h>
@@ -22,6 +22,7 @@ using attention::kChunk;
 using attention::Range;
 using attention::State;
 
+constexpr int64_t kAhead = 16384;
 constexpr int64_t kPart = 64;  // keys whose scaled weights are made at a time: 8 rows x 8 blocks x 64 are 16 KiB
 
 /// One side of a cache: the rows of one head.
@@ -35,9 +36,13 @@ struct Side {
     for (int64_t i = 0; i < 16; ++i) keys.row[i] = row(std::clamp(first + i, seen.begin, seen.end - 1));
     return keys;
   }
-  void prefetch(int64_t key) const {
-    const auto* at = reinterpret_cast<const char*>(row(key));
-    for (int64_t i = 0; i < row_bytes; i += 64) _mm_prefetch(at + i, _MM_HINT_T0);
+  /// Asks for the row that is read kAhead bytes after this one. Into L2: the sixteen buffers of L1 hold too few lines on their
+  /// way to cover the latency of memory.
+  void prefetch(int64_t key, int64_t end) const {
+    const int64_t later = key + kAhead / row_bytes;
+    if (later >= end) return;
+    const auto* at = reinterpret_cast<const char*>(row(later));
+    for (int64_t i = 0; i < row_bytes; i += 64) _mm_prefetch(at + i, _MM_HINT_T1);
   }
 };
 
@@ -49,12 +54,12 @@ struct Workspace {
   alignas(64) float fresh[kMaxSplitRows][kMaxSplitHeadDim];            // this chunk's sums
 };
 
-/// Scores of the keys `seen` of a chunk. Keys at both ends are read again in place of those outside.
+/// Scores of the keys `seen` of a chunk; `last` is the end of what is read later. Keys at both ends are read again in place of those outside.
 template <class F, int R>
-void score(const Queries& q, int64_t hd, const Side& keys, const Side& values, Range chunk, Range seen, float (*scores)[kChunk]) {
+void score(const Queries& q, int64_t hd, const Side& keys, int64_t last, Range chunk, Range seen, float (*scores)[kChunk]) {
   for (int64_t s = seen.begin / 16 * 16; s < seen.end; s += 16) {
     __m512 sixteen[R];
-    const auto ahead = [&](int i) { values.prefetch(std::min(s + i, seen.end - 1)); };
+    const auto ahead = [&](int i) { keys.prefetch(s + i, last); };
     score_sixteen<F, R>(q, hd, keys.sixteen(s, seen), ahead, sixteen);
     for (int r = 0; r < R; ++r) _mm512_store_ps(scores[r] + (s - chunk.begin), sixteen[r]);
   }
@@ -81,9 +86,9 @@ void weigh(const Side& values, Range keys, int64_t first, Weight&& weight, Ahead
     for (int j = 0; j < Vecs; ++j) _mm512_store_ps(out[r] + 16 * (first + j), acc[r][j]);
 }
 
-/// w.fresh = sum of weights * values over the keys `seen` of a chunk. `next` is prefetched meanwhile, key by key.
+/// w.fresh = sum of weights * values over the keys `seen` of a chunk.
 template <class F, int R>
-void gather(Workspace& w, int64_t hd, const Side& values, const Side& next, int64_t next_end, Range chunk, Range seen) {
+void gather(Workspace& w, int64_t hd, const Side& values, int64_t last, Range chunk, Range seen) {
   constexpr int kVecs = R <= 3 ? 8 : R <= 6 ? 4 : 2;                       // R * kVecs sums and kVecs values in 32 registers
   constexpr bool kShifted = kCoded<F> && !std::is_same_v<F, quant::Q8_0>;  // codes from 0 up: a block adds m, or -kOffset d
   if constexpr (kShifted) std::memset(w.offset, 0, sizeof w.offset);
@@ -113,9 +118,7 @@ void gather(Workspace& w, int64_t hd, const Side& values, const Side& next, int6
       else
         return w.scores[r] + (s - chunk.begin);
     };
-    const auto ahead = [&](int64_t s) {  // the next chunk's keys, spread over the first columns
-      if (s + kChunk < next_end) next.prefetch(s + kChunk);
-    };
+    const auto ahead = [&](int64_t s) { values.prefetch(s, last); };
     const auto nothing = [](int64_t) {};
     int64_t v = 0;
     for (; v + kVecs <= hd / 16; v += kVecs)
@@ -130,8 +133,8 @@ void gather(Workspace& w, int64_t hd, const Side& values, const Side& next, int6
       }
 }
 
-using Score = void (*)(const Queries&, int64_t, const Side&, const Side&, Range, Range, float (*)[kChunk]);
-using Gather = void (*)(Workspace&, int64_t, const Side&, const Side&, int64_t, Range, Range);
+using Score = void (*)(const Queries&, int64_t, const Side&, int64_t, Range, Range, float (*)[kChunk]);
+using Gather = void (*)(Workspace&, int64_t, const Side&, int64_t, Range, Range);
 using Pack = void (*)(const float* const*, int64_t, int64_t, float, Queries&);
 struct Routines {
   int rows = 0;  // that these are for
@@ -178,7 +181,7 @@ void attend(const AttentionShape& s, const Routines& f, const Rows& rows, const 
       if (mine.begin < mine.end) seen = {std::min(seen.begin, mine.begin), std::max(seen.end, mine.end)};
     }
     if (seen.begin >= seen.end) continue;
-    f.score(w.q, s.hd, k, v, chunk, seen, w.scores);
+    f.score(w.q, s.hd, k, last, chunk, seen, w.scores);
     attention::Merged<float> merged[kMaxSplitRows];
     bool first[kMaxSplitRows] = {};
     for (int64_t r = 0; r < f.rows; ++r) {
@@ -191,7 +194,7 @@ void attend(const AttentionShape& s, const Routines& f, const Rows& rows, const 
       merged[r] = attention::merge(*rows.state[r], attention::soften<Avx512>(w.scores[r], mine));
       *rows.state[r] = merged[r].state;
     }
-    f.gather(w, s.hd, v, k, last, chunk, seen);
+    f.gather(w, s.hd, v, last, chunk, seen);
     for (int64_t r = 0; r < rows.n; ++r)
       for (int64_t d = 0; d < s.hd; ++d)
         rows.out[r][d] = first[r] ? w.fresh[r][d] * merged[r].b : std::fma(rows.out[r][d], merged[r].a, w.fresh[r][d] * merged[r].b);
