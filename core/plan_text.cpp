@@ -247,13 +247,16 @@ Plan plan_from_section(const PlanFile& file, const PlanFile::Section& section, c
           writes = r.dtype(5);
           r.end(6);
         }
-        DType activation = DType::f32;  // the format this kernel reads: the one of the allowed that it accepts
+        // The format this kernel reads: as the planner does, the first of the allowed that it accepts, of those that are there.
+        std::optional<DType> activation;
+        const Node& node = graph.nodes()[*index];
         for (const DType t : policy.activations) {
-          auto p = problem_of(graph, graph.nodes()[*index], t, file.placement);
+          auto p = problem_of(graph, node, t, file.placement);
           if (p && writes) p->out[0].dtype = *writes;
-          if (p && registry.why_not(k, *p, policy, name).empty()) activation = t;
+          const bool there = !reads_formats(node.op) || b.find(node.in[0], r.word(2, "a device"), t);
+          if (!activation && there && p && registry.why_not(k, *p, policy, name).empty()) activation = t;
         }
-        b.run(*index, r.word(2, "a device"), k, activation, writes);
+        b.run(*index, r.word(2, "a device"), k, activation.value_or(DType::f32), writes);
       }
     } catch (const FileError&) {
       throw;
