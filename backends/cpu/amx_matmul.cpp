@@ -50,20 +50,25 @@ bool has_unpacker(DType type) {
   return known;
 }
 
-Support accepts_activations(const Problem& p) {
+/// Activations in tiles, and enough of them for each of the first n weights.
+Support accepts_activations(const Problem& p, size_t n) {
   if (auto s = require(p.in[0].dtype == DType::bf16_t16, "the activations are not bf16_t16"); !s) return s;
-  return require(p.in[0].rows() >= kAmxTokens, "fewer than 9 tokens: a tile product costs the same for one as for sixteen");
+  const int64_t T = p.in[0].rows();
+  for (size_t i = 1; i <= n; ++i)
+    if (info(p.in[i].dtype).tile_rows > 1)
+      if (auto s = require(T >= kAmxTokensInterleaved, "fewer than 20 tokens: dot products of interleaved rows are faster"); !s) return s;
+  return require(T >= kAmxTokens, "fewer than 9 tokens: a tile product costs the same for one as for sixteen");
 }
 
 template <DType type>
 Support accepts(const Problem& p) {
-  if (auto s = accepts_activations(p); !s) return s;
+  if (auto s = accepts_activations(p, 1); !s) return s;
   return require(p.in[1].dtype == type, "the weights have another type");
 }
 
 Support accepts_fused(const Problem& p) {
-  if (auto s = accepts_activations(p); !s) return s;
   const size_t weights = is_swiglu(p) ? 2 : outputs(p);
+  if (auto s = accepts_activations(p, weights); !s) return s;
   for (size_t i = 1; i <= weights; ++i)
     if (auto s = require(has_unpacker(p.in[i].dtype), "a weight's type has no unpacker"); !s) return s;
   const DType out = p.out[0].dtype;
@@ -146,13 +151,11 @@ void add_amx_rung(Registry::Adder registry, DType type, void (*run)(const Proble
   Kernel k = rung(MatMul::name, std::string(name_of(type)) + ".6_amx",
                   "32 rows unpacked to bf16 once for a block of tokens that stays in L2, tile products with f32 sums", nullptr, run);
   quant::Formats::for_each([&]<class F>(F) {
-    if constexpr (quant::AffineFormat<F>) {
-      if (type == *interleaved(F::dtype)) k.accepts = accepts<*interleaved(F::dtype)>, k.preference = 65;
-      if (type == F::dtype || k.preference == 65) k.improves = std::string(name_of(F::dtype)) + ".4_panel";
-    } else if (type == F::dtype) {
-      k.improves = "any.2_fma_avx512";
-    }
-    if (type == F::dtype) k.accepts = accepts<F::dtype>;
+    if (type == F::dtype)
+      k.accepts = accepts<F::dtype>, k.improves = quant::AffineFormat<F> ? std::string(name_of(type)) + ".4_panel" : "any.2_fma_avx512";
+    if constexpr (quant::AffineFormat<F>)
+      if (type == *interleaved(F::dtype))
+        k.accepts = accepts<*interleaved(F::dtype)>, k.improves = std::string(name_of(type)) + ".5_vnni", k.preference = 65;
   });
   KERF_CHECK(k.accepts != nullptr, "no tile kernels for " + std::string(name_of(type)));
   registry.add(std::move(k));
