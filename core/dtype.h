@@ -45,6 +45,7 @@ enum class DType : uint8_t {
   q2_0,
   q8_g16,
   bf16_t16,
+  q15_t16,
   q4_0_r16,
   q4_1_r16,
   q5_0_r16,
@@ -106,6 +107,8 @@ inline constexpr std::array<DTypeInfo, static_cast<size_t>(DType::count)> kDType
     {DType::q8_g16, "q8_g16", 32, 48, -1},
     // Activations for bf16 matrix units: tiles of 16 rows x 32 values, 1 KB each (quant/bf16_t16.h).
     {DType::bf16_t16, "bf16_t16", 32, 64, -1, 16},
+    // Activations for int8 matrix units: 15 bits in two planes of tiles of 16 rows x 64 values, and scales (quant/q15_t16.h).
+    {DType::q15_t16, "q15_t16", 64, 132, -1, 16},
     // Weights with sixteen rows interleaved: the bytes of sixteen blocks in another order (quant/interleaved.h).
     {DType::q4_0_r16, "q4_0_r16", 32, 18, -1, 16},
     {DType::q4_1_r16, "q4_1_r16", 32, 20, -1, 16},

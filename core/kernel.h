@@ -52,7 +52,7 @@ struct Kernel {
   std::string_view note{};      // one sentence: what changes against that rung, and why it helps
   int preference = 0;           // the highest that accepts wins; equal ones for one problem are an error at start-up
   Isa isa = Isa::base;          // what the machine must have
-  double unit = 0x1p-24;        // unit roundoff of the narrowest format it rounds to: 2^-24 f32; 2^-9 for products in bf16
+  double unit = 0x1p-24;        // unit roundoff of the narrowest format it rounds to: 2^-24 f32; 2^-8 for products in bf16
   std::vector<DType> writes{};  // formats, besides the op's own, that it can write its only output in: as a Convert behind it would
   Support (*accepts)(const Problem&) = nullptr;
   size_t (*scratch_bytes)(const Problem&) = nullptr;  // null: none
@@ -71,7 +71,7 @@ struct KernelPolicy {
     std::string op, kernel;
   };  // --kernel OP=NAME: only this kernel for this op or node
   std::vector<Pin> pins{};
-  std::vector<DType> activations{DType::f32, DType::q8_g16, DType::bf16_t16};  // formats a matmul may read its activations in
+  std::vector<DType> activations{DType::f32, DType::q8_g16, DType::bf16_t16, DType::q15_t16};  // formats a matmul may read its activations in
   bool repack = true;                                                          // --no-repack: weights stay as the file has them
   std::vector<std::string> fusions{"all"};                                     // --fuse: names of core/rewrite.h, "format", "all"
   bool fuses(std::string_view name) const;

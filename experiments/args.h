@@ -19,7 +19,7 @@ struct ModelArgs {
   std::string backend = "cpu";
   std::vector<std::string> kernels{};  // OP=NAME
   std::string isa{};
-  std::string activations = "auto";  // auto | bf16 | q8 | f32
+  std::string activations = "auto";  // auto | q15 | bf16 | q8 | f32
   bool no_repack = false;
   std::string fuse = "all";  // all | none | names of core/rewrite.h and "format", separated by commas
   std::vector<std::string> devices{};

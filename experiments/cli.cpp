@@ -99,8 +99,9 @@ void add_backend(CLI::App* app, ModelArgs& args) {
       ->group("Kernels");
   app->add_option(
          "--activations", args.activations,
-         "what matmuls multiply weights with: bf16 (bfloat16), q8 (8-bit groups of 16), f32 (as they are), or auto: the fastest for each batch")
-      ->check(CLI::IsMember({"auto", "bf16", "q8", "f32"}))
+         "what matmuls multiply weights with: q15 (15-bit groups of 512, float weights only), bf16 (bfloat16), q8 (8-bit groups of 16), f32 (as they "
+         "are), or auto: the best kernel for each batch and type of weights")
+      ->check(CLI::IsMember({"auto", "q15", "bf16", "q8", "f32"}))
       ->capture_default_str()
       ->group("Kernels");
   app->add_flag("--no-repack", args.no_repack,
@@ -302,12 +303,15 @@ Command parse_command_line(const std::vector<std::string>& words) {
   add_model(c, trace.model);
   c->add_option("-p,--prompt", trace.prompt, "the prompt");
   c->add_option("--tokens", trace.tokens, "a prompt of N random tokens instead")->check(CLI::Range(int64_t{1}, int64_t{1} << 27));
-  c->add_option("-n,--n-predict", trace.n_predict, "tokens to generate after it")->check(CLI::Range(int64_t{0}, int64_t{1} << 27))->capture_default_str();
+  c->add_option("-n,--n-predict", trace.n_predict, "tokens to generate after it")
+      ->check(CLI::Range(int64_t{0}, int64_t{1} << 27))
+      ->capture_default_str();
   c->add_flag("--nodes", trace.nodes, "table: a row for each node, all layers together (default: for each kernel)");
   c->add_flag("--steps", trace.steps, "table: a row for each step of the plan");
   c->add_flag("--no-warmup", trace.no_warmup, "trace the first run, which reads weights and makes plans (default: the second)");
   c->add_option("-o,--out", trace.out, "write to this file (default: standard output)");
-  c->add_option("--format", trace.format, "table, json (every step of every pass) or chrome (trace events for Perfetto) (default: table, with --json json)")
+  c->add_option("--format", trace.format,
+                "table, json (every step of every pass) or chrome (trace events for Perfetto) (default: table, with --json json)")
       ->check(CLI::IsMember({"table", "json", "chrome"}));
   add_common(c, common);
   c->footer(example("kerf trace -m model.gguf --tokens 128 -n 32"));
@@ -349,7 +353,10 @@ Command parse_command_line(const std::vector<std::string>& words) {
   k = kernel_action("bench", "speed of kernels: GB/s, GFLOP/s and percent of the roof", "kerf kernels bench matmul.q4_k -T 1,512");
   k->add_option("filter", kernels.filter, "only names that contain one of these");
   k->add_option("--seconds", kernels.seconds, "time for each row")->check(CLI::Range(0.001, 3600.0))->capture_default_str();
-  k->add_option("-T,--tokens", kernels.tokens, "batch sizes, a list")->delimiter(',')->check(CLI::Range(int64_t{1}, int64_t{65536}))->capture_default_str();
+  k->add_option("-T,--tokens", kernels.tokens, "batch sizes, a list")
+      ->delimiter(',')
+      ->check(CLI::Range(int64_t{1}, int64_t{65536}))
+      ->capture_default_str();
   k->add_option("--shape", kernels.shape, "N,K: rows and columns of the weights of matmul (default 8960,1536)");
   add_roof(k, kernels.roof);
   k->add_option("--isa", kernels.model.isa, "highest instruction set to use");
@@ -361,7 +368,8 @@ Command parse_command_line(const std::vector<std::string>& words) {
       ->check(CLI::Range(int64_t{1}, int64_t{4096}));
   k->add_option("-t,--threads", ladder.threads, "threads (default: cores this process may use)")->check(CLI::Range(1, 1024));
   k->add_option("--seconds", ladder.seconds, "time for each rung")->check(CLI::Range(0.001, 3600.0))->capture_default_str();
-  k->add_option("--rotate", ladder.rotate, "calls take turns with so much of weights or cache, so that they come from memory; 0: one copy, from the caches")
+  k->add_option("--rotate", ladder.rotate,
+                "calls take turns with so much of weights or cache, so that they come from memory; 0: one copy, from the caches")
       ->capture_default_str();
   k->add_option("--isa", ladder.isa, "highest instruction set to use");
   k->callback([&] { result.run = [ladder](const Io& io) { return ladder_command(ladder, io); }; });

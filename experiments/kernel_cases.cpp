@@ -53,6 +53,11 @@ void cases_of(Cases& cases, const Rows&) {
         add(cases, Rows{}, {matrix(t, 11, info(t).block_values == 1 ? 37 * blocks : info(t).block_values * blocks), vector_of(DType::i32, T)});
 }
 
+// Activations in 15 bits: whole and short groups of 512 and tiles of 64; several panels of rows, more tokens and longer rows
+// than fit a block.
+constexpr MatShape kFixedShapes[] = {{4, 33, 64, 0},   {16, 7, 576, 0},   {17, 64, 320, 0},   {31, 40, 1536, 0},
+                                     {33, 33, 256, 0}, {65, 96, 1664, 0}, {300, 37, 3200, 0}, {48, 130, 8960, 0}};
+
 void cases_of(Cases& cases, const MatMul&) {
   for (const DType t : weight_types())
     for (const auto& s : kMatShapes) {
@@ -64,6 +69,8 @@ void cases_of(Cases& cases, const MatMul&) {
         if (const auto r16 = interleaved(t)) add(cases, MatMul{}, {matrix(x, s.T, K), matrix(*r16, s.N, K)});
       }
     }
+  for (const DType t : {DType::f32, DType::f16, DType::bf16})
+    for (const auto& s : kFixedShapes) add(cases, MatMul{}, {matrix(DType::q15_t16, s.T, s.k32), matrix(t, s.N, s.k32)});
 }
 
 void cases_of(Cases& cases, const Add&) {
@@ -171,7 +178,7 @@ void cases_of(Cases& cases, const Convert&) {
   for (const DType from : weight_types())
     for (const int64_t T : {1, 5})
       add(cases, Convert{DType::f32}, {matrix(from, T, info(from).block_values == 1 ? 37 : 2 * info(from).block_values)});
-  for (const DType to : {DType::f16, DType::bf16, DType::q8_g16, DType::bf16_t16})
+  for (const DType to : {DType::f16, DType::bf16, DType::q8_g16, DType::bf16_t16, DType::q15_t16})
     for (const int64_t T : {1, 3, 17})
       for (const int64_t K : {32, 33, 96, 576, 2048})
         if (K % info(to).block_values == 0) add(cases, Convert{to}, {matrix(DType::f32, T, K)});

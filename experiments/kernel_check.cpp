@@ -12,7 +12,9 @@
 #include "backends/backends.h"
 #include "core/cost.h"
 #include "core/error.h"
+#include "core/half.h"
 #include "quant/formats.h"
+#include "quant/q15_t16.h"
 
 namespace kerf {
 namespace {
@@ -99,11 +101,17 @@ std::vector<float> decoded(const TensorDesc& d, const std::vector<std::byte>& by
   return values;
 }
 
+bool is_bf16(const TensorDesc& d, const std::vector<std::byte>& bytes) {
+  const auto values = decoded(d, bytes);
+  return std::all_of(values.begin(), values.end(), [](float x) { return bf16_to_float(float_to_bf16(x)) == x; });
+}
+
 /// Allowed error of every output element for f32 arithmetic, and the yardstick its ulps are counted in. Empty: bits must be
 /// equal. A kernel that rounds its operands to a coarser format (Kernel::unit) may be off by one such rounding of each in
 /// addition: unit * operands, the most that can come of it, however many terms there are.
 struct Gate {
   std::vector<double> allowed, yardstick, operands;
+  double angle = 1e-9;  // how far the cosine of random data may be from 1
 
   double of(size_t i, double unit) const { return allowed[i] + (unit > kUlp ? unit * operands[i] : 0); }
 };
@@ -144,6 +152,39 @@ struct MakeGate {
   Gates operator()(const KvWrite&) const { return {{}}; }
   Gates operator()(const Convert&) const { return {{}}; }
 
+  /// What is missing of a product of 15-bit numbers beyond f32's roundings, with the weights rounded as quant/q15_t16.h rounds
+  /// activations: sum of x (w - w'), and of the products of the lower bytes, which such kernels leave out. Rigorous (of
+  /// absolute values) for data that may conspire; for random data five deviations of a sum of independent terms.
+  std::vector<double> left_out(size_t w) const {
+    using quant::Q15_T16;
+    const int64_t K = p.in[w].cols();
+    const bool random = kind == DataKind::normal;
+    const auto term = [&](double v) { return random ? v * v : std::fabs(v); };
+    const auto x = decoded(p.in[0], in.bytes[0]), weights = decoded(p.in[w], in.bytes[w]);
+    std::vector<double> x_terms(x.size()), x_low(x.size()), w_error(weights.size()), w_low(weights.size());
+    for (size_t i = 0; i < x.size(); ++i) {
+      const int64_t t = static_cast<int64_t>(i) / K, k = static_cast<int64_t>(i) % K;
+      float step = 0;
+      std::memcpy(&step, in.bytes[0].data() + Q15_T16::step_at(t, k, K), 4);
+      x_terms[i] = term(x[i]);
+      x_low[i] = term(double(step) * static_cast<int8_t>(in.bytes[0][static_cast<size_t>(Q15_T16::code_at(t, k, K) + Q15_T16::kTileBytes)]));
+    }
+    Q15_T16::Code codes[Q15_T16::kGroup];
+    for (size_t i = 0; i < weights.size();) {
+      const auto n = static_cast<size_t>(std::min(Q15_T16::kGroup, K - static_cast<int64_t>(i) % K));
+      const float step = Q15_T16::encode_group(&weights[i], static_cast<int64_t>(n), codes);
+      for (size_t j = 0; j < n; ++j, ++i)
+        w_error[i] = term(weights[i] - double(step) * codes[j].value()), w_low[i] = term(double(step) * codes[j].lo);
+    }
+    const auto rows = static_cast<size_t>(p.in[w].rows()), cols = static_cast<size_t>(K);
+    std::vector<double> sums(x.size() / cols * rows);
+    for (size_t i = 0; i < sums.size(); ++i) {
+      const size_t a = i / rows * cols, b = i % rows * cols;
+      for (size_t k = 0; k < cols; ++k) sums[i] += x_terms[a + k] * w_error[b + k] + x_low[a + k] * w_low[b + k];
+      if (random) sums[i] = 5 * std::sqrt(sums[i]);
+    }
+    return sums;
+  }
   /// sum_k |x w_i| of every output of the product with input `w`: the reference once more on absolute values (Higham 2002, 3.1).
   std::vector<float> absolute_products(size_t w) const {
     KernelInputs positive;
@@ -158,15 +199,38 @@ struct MakeGate {
     const Problem absolute = problem(MatMul{}, descs);
     return decoded(absolute.out[0], attempt(*reference.find("reference/matmul"), absolute, positive, pool, kPatterns[0]).out[0]);
   }
+  /// What rounding random operands to a coarser format may add up to, in its units: K independent roundings of each operand, of
+  /// at most a unit of the term, walk at random. Six deviations, were every rounding the largest there is.
+  std::vector<double> walks(size_t w) const {
+    const auto x = decoded(p.in[0], in.bytes[0]), weights = decoded(p.in[w], in.bytes[w]);
+    const auto rows = static_cast<size_t>(p.in[w].rows()), cols = static_cast<size_t>(p.in[w].cols());
+    std::vector<double> sums(x.size() / cols * rows);
+    for (size_t i = 0; i < sums.size(); ++i) {
+      const float *a = &x[i / rows * cols], *b = &weights[i % rows * cols];
+      for (size_t k = 0; k < cols; ++k) sums[i] += double(a[k]) * a[k] * b[k] * b[k];
+      sums[i] = 6 * std::sqrt(sums[i]);
+    }
+    return sums;
+  }
   Gate product(size_t output, size_t w, const std::vector<float>* addend = nullptr) const {
-    if (kind == DataKind::exact) return {};
+    // Exact data: bits, also for kernels that round to bf16, unless weights of more than 8 bits are rounded there.
+    if (kind == DataKind::exact && (p.in[0].dtype == DType::q15_t16 || is_bf16(p.in[w], in.bytes[w]))) return {};
     const auto sums = absolute_products(w);
+    if (kind == DataKind::exact) return each([&](size_t i) { return Row{sums[i], 0, 0}; }, output);
+    const auto lost = p.in[0].dtype == DType::q15_t16 ? left_out(w) : std::vector<double>(sums.size());
     const auto K = static_cast<double>(p.in[w].cols());
-    return each(
+    Gate g = each(
         [&](size_t i) {
-          return Row{sums[i] + (addend ? std::fabs(double((*addend)[i % addend->size()])) : 0), roundings(K, kind) + 1, K * 0x1p-149};
+          return Row{sums[i] + (addend ? std::fabs(double((*addend)[i % addend->size()])) : 0), roundings(K, kind) + 1, K * 0x1p-149 + lost[i]};
         },
         output);
+    // A step is up to 2^-13 of the largest of 512 values, three deviations: an angle of 2^-13 3 / sqrt(12) squared for each operand.
+    if (p.in[0].dtype == DType::q15_t16) g.angle = 2e-8;
+    if (kind == DataKind::normal && p.in[0].dtype != DType::q15_t16) {
+      const auto walk = walks(w);
+      for (size_t i = 0; i < walk.size(); ++i) g.operands[i] = std::min(g.operands[i], walk[i]);
+    }
+    return g;
   }
   Gates operator()(const MatMul&) const { return {product(0, 1)}; }
   Gates operator()(const MatMuls& m) const {
@@ -325,7 +389,7 @@ void compare(CheckResult& r, const TensorDesc& d, const std::vector<std::byte>& 
                               allowed, error, error / (kUlp * gate.yardstick[i]), gate.yardstick[i]);
   }
   if (gg > 0 && ww > 0) r.cosine = dot / std::sqrt(gg * ww);
-  if (r.failure.empty() && r.data == DataKind::normal && got.size() >= 16 && r.cosine < 1 - (1e-9 + (unit > kUlp ? 4 * unit * unit : 0)))
+  if (r.failure.empty() && r.data == DataKind::normal && got.size() >= 16 && r.cosine < 1 - (gate.angle + (unit > kUlp ? 4 * unit * unit : 0)))
     r.failure = fmt::format("cosine with the reference is 1 - {:.3g}", 1 - r.cosine);
 }
 

@@ -11,6 +11,7 @@
 #include "core/half.h"
 #include "quant/bf16_t16.h"
 #include "quant/formats.h"
+#include "quant/q15_t16.h"
 #include "quant/q8_g16.h"
 
 namespace kerf {
@@ -151,10 +152,39 @@ void fill_q8_g16(Random& random, const RowMaker& maker, std::byte* row, int64_t 
   }
 }
 
+/// Rows of q15_t16 are encoded from floats. For exact data they are put together from small codes, so that both bytes of a
+/// code count, and steps of a group that are not what encoding would choose.
+std::vector<std::byte> q15_values(Random random, const TensorDesc& d, const RowMaker& maker) {
+  using quant::Q15_T16;
+  const int64_t K = d.cols();
+  std::vector<std::byte> bytes(static_cast<size_t>(d.bytes()));
+  std::vector<float> row(static_cast<size_t>(K));
+  Q15_T16::Code codes[Q15_T16::kGroup];
+  for (int64_t r = 0; r < d.rows(); ++r) {
+    maker.fill(random, row.data(), K);
+    for (int64_t first = 0; first < K; first += Q15_T16::kGroup) {
+      const int64_t n = std::min(Q15_T16::kGroup, K - first);
+      float step = Q15_T16::encode_group(row.data() + first, n, codes);
+      if (maker.kind == DataKind::exact) {
+        step = std::ldexp(1.f, static_cast<int>(random.below(2)) - 1);
+        for (int64_t i = 0; i < n; ++i)
+          codes[i] = {static_cast<int8_t>(random.below(5) - 2), static_cast<int8_t>(row[static_cast<size_t>(first + i)])};
+      }
+      for (int64_t i = 0; i < n; ++i) {
+        std::byte* at = bytes.data() + Q15_T16::code_at(r, first + i, K);
+        put(at, codes[i].hi), put(at + Q15_T16::kTileBytes, codes[i].lo);
+        put(bytes.data() + Q15_T16::step_at(r, first + i, K), step);
+      }
+    }
+  }
+  return bytes;
+}
+
 std::vector<std::byte> values(Random random, const TensorDesc& d, const RowMaker& maker);
 
 /// Formats that store rows in tiles: made row by row, then put into tiles.
 std::vector<std::byte> tiled_values(Random random, const TensorDesc& d, const RowMaker& maker) {
+  if (d.dtype == DType::q15_t16) return q15_values(random, d, maker);
   std::vector<std::byte> bytes(static_cast<size_t>(d.bytes()));
   if (d.dtype == DType::bf16_t16) {
     const auto rows = values(random, {DType::bf16, d.shape}, maker);

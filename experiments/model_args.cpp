@@ -64,6 +64,7 @@ KernelPolicy kernel_policy(const ModelArgs& args) {
   if (args.activations == "f32") policy.activations = {DType::f32};
   if (args.activations == "q8") policy.activations = {DType::f32, DType::q8_g16};
   if (args.activations == "bf16") policy.activations = {DType::f32, DType::bf16_t16};
+  if (args.activations == "q15") policy.activations = {DType::f32, DType::q15_t16};
   policy.repack = !args.no_repack;
   policy.fusions = split(args.fuse, ',');
   for (const auto& name : policy.fusions) {

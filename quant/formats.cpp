@@ -6,10 +6,22 @@
 #include "core/error.h"
 #include "quant/bf16_t16.h"
 #include "quant/interleaved.h"
+#include "quant/q15_t16.h"
 #include "quant/q8_g16.h"
 
 namespace kerf::quant {
 namespace {
+
+/// Row r of 15-bit tiles.
+void decode_q15(const std::byte* bytes, int64_t K, int64_t r, float* out) {
+  for (int64_t k = 0; k < K; ++k) {
+    const std::byte* at = bytes + Q15_T16::code_at(r, k, K);
+    const Q15_T16::Code code{static_cast<int8_t>(*at), static_cast<int8_t>(at[Q15_T16::kTileBytes])};
+    float step;
+    std::memcpy(&step, bytes + Q15_T16::step_at(r, k, K), 4);
+    out[k] = step * static_cast<float>(code.value());
+  }
+}
 
 /// f(F{}) for the format F whose interleaved form is `type`.
 template <class Fn>
@@ -34,7 +46,7 @@ void decode_row(DType type, const void* row, int64_t n, float* out) {
 }
 
 bool is_decodable(DType type) {
-  return has_decoder(type) || type == DType::bf16_t16 || visit_interleaved(type, [](auto) {});
+  return has_decoder(type) || type == DType::bf16_t16 || type == DType::q15_t16 || visit_interleaved(type, [](auto) {});
 }
 
 void decode_row_of(const TensorDesc& d, const void* data, int64_t r, float* out) {
@@ -45,6 +57,7 @@ void decode_row_of(const TensorDesc& d, const void* data, int64_t r, float* out)
     for (int64_t k = 0; k < K; ++k) out[k] = bf16_to_float(values[BF16_T16::index(r, k, K)]);
     return;
   }
+  if (d.dtype == DType::q15_t16) return decode_q15(bytes, K, r, out);
   const bool interleaved = visit_interleaved(d.dtype, [&]<class F>(F) {
     constexpr int kValues = info(F::dtype).block_values;
     const int64_t blocks = K / kValues;
