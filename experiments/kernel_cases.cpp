@@ -55,7 +55,7 @@ void cases_of(Cases& cases, const Rows&) {
 
 // Activations in 15 bits: whole and short groups of 512 and tiles of 64; several panels of rows, more tokens and longer rows
 // than fit a block.
-constexpr MatShape kFixedShapes[] = {{4, 33, 64, 0},   {16, 7, 576, 0},   {17, 64, 320, 0},   {31, 40, 1536, 0},
+constexpr MatShape kFixedShapes[] = {{12, 33, 64, 0},  {16, 7, 576, 0},   {17, 64, 320, 0},   {31, 40, 1536, 0},
                                      {33, 33, 256, 0}, {65, 96, 1664, 0}, {300, 37, 3200, 0}, {48, 130, 8960, 0}};
 
 void cases_of(Cases& cases, const MatMul&) {

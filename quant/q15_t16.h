@@ -10,6 +10,7 @@
 //
 // Steps that are powers of two cost half a bit on average, and make scaling exact: integers and f16 weights within a
 // factor of 16 of the largest keep all their bits. A group with NaN or infinity has q = 0 and step = NaN.
+// (Within 2^114 of f32's largest value q rounds to 8192 steps of 2^115, which is infinity.)
 //
 // [T,K] is ceil(T/16) strips of 16 rows, K a multiple of 64; rows that the last strip lacks are zeros. A strip:
 //
