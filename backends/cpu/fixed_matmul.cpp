@@ -77,7 +77,7 @@ void add_fixed_rung(Registry::Adder registry, DType type, void (*run)(const Prob
   registry.add({.op = MatMul::name,
                 .variant = std::string(name_of(type)) + ".7_fixed_amx",
                 .improves = std::string(name_of(type)) + ".6_amx",
-                .note = "15-bit fixed point instead of bf16: three int8 products at twice the rate, and 1000 times less error",
+                .note = "15-bit fixed point instead of bf16: three int8 products at twice the rate, 250 times less squared error",
                 .preference = 70,
                 .isa = Isa::amx,
                 .accepts = accepts_for(type),
