@@ -72,8 +72,8 @@ struct KernelPolicy {
   };  // --kernel OP=NAME: only this kernel for this op or node
   std::vector<Pin> pins{};
   std::vector<DType> activations{DType::f32, DType::q8_g16, DType::bf16_t16, DType::q15_t16};  // formats a matmul may read its activations in
-  bool repack = true;                                                          // --no-repack: weights stay as the file has them
-  std::vector<std::string> fusions{"all"};                                     // --fuse: names of core/rewrite.h, "format", "all"
+  bool repack = true;                                                                          // --no-repack: weights stay as the file has them
+  std::vector<std::string> fusions{"all"};                                                     // --fuse: names of core/rewrite.h, "format", "all"
   bool fuses(std::string_view name) const;
 };
 

@@ -97,7 +97,7 @@ struct PlanFile {
   struct Section {
     PlanShape shape{};
     std::vector<Line> steps{};
-    /// Whether a step runs the node of this name.
+    /// Whether a step runs the node of this name, or a fused one that it is a part of.
     bool runs(std::string_view node) const;
   };
   std::vector<Section> sections{};

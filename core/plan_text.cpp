@@ -178,7 +178,28 @@ PlanFile parse_plan_file(std::string_view text, const std::string& path) {
 }
 
 bool PlanFile::Section::runs(std::string_view node) const {
-  return std::any_of(steps.begin(), steps.end(), [&](const Line& l) { return l.words[0] == "run" && l.words.size() > 1 && l.words[1] == node; });
+  const auto parts = [](std::string_view name) {
+    std::vector<std::string_view> out;
+    for (size_t plus = name.find('+'); plus != std::string_view::npos; plus = name.find('+')) {
+      out.push_back(name.substr(0, plus));
+      name.remove_prefix(plus + 1);
+    }
+    out.push_back(name);
+    return out;
+  };
+  // "blk.0.attn_k+add_bias" is a stretch of "blk.0.attn_q+add_bias+attn_k+add_bias", which has only the last part of its name.
+  const auto wanted = parts(node);
+  const size_t scope = wanted[0].rfind('.') + 1;
+  return std::any_of(steps.begin(), steps.end(), [&](const Line& l) {
+    if (l.words[0] != "run" || l.words.size() < 2) return false;
+    const auto found = parts(l.words[1]);
+    if (found[0].substr(0, found[0].rfind('.') + 1) != wanted[0].substr(0, scope)) return false;
+    for (size_t at = 0; at + wanted.size() <= found.size(); ++at)
+      if ((at == 0 ? found[0] == wanted[0] : found[at] == wanted[0].substr(scope)) &&
+          std::equal(wanted.begin() + 1, wanted.end(), found.begin() + static_cast<std::ptrdiff_t>(at) + 1))
+        return true;
+    return false;
+  });
 }
 
 void check_homes(const PlanFile& file, const Graph& graph) {

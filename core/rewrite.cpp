@@ -202,7 +202,9 @@ bool fits(const Candidate& c, const Registry& registry, const KernelPolicy& poli
     for (const auto& pin : policy.pins)
       if (pin.op == part.name || pin.op == name_of(part.op)) return false;
     const KernelChoice own = choose_kernel(g, part, registry, policy, placement);
-    return !own.kernel || backend_rank(*whole.kernel, policy) <= backend_rank(*own.kernel, policy);
+    if (!own.kernel) return true;
+    const bool as_fine = !reads_formats(part.op) || whole.kernel->unit <= own.kernel->unit;
+    return as_fine && backend_rank(*whole.kernel, policy) <= backend_rank(*own.kernel, policy);
   });
 }
 

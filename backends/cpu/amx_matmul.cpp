@@ -54,9 +54,13 @@ bool has_unpacker(DType type) {
 Support accepts_activations(const Problem& p, size_t n) {
   if (auto s = require(p.in[0].dtype == DType::bf16_t16, "the activations are not bf16_t16"); !s) return s;
   const int64_t T = p.in[0].rows();
-  for (size_t i = 1; i <= n; ++i)
+  for (size_t i = 1; i <= n; ++i) {
+    if (info(p.in[i].dtype).block_values == 1)
+      if (auto s = require(T >= kAmxTokensFloat, "fewer than 12 tokens: f32 arithmetic is as fast, and keeps the precision of float weights"); !s)
+        return s;
     if (info(p.in[i].dtype).tile_rows > 1)
       if (auto s = require(T >= kAmxTokensInterleaved, "fewer than 20 tokens: dot products of interleaved rows are faster"); !s) return s;
+  }
   return require(T >= kAmxTokens, "fewer than 9 tokens: a tile product costs the same for one as for sixteen");
 }
 

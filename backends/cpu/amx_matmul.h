@@ -16,7 +16,7 @@ inline constexpr int64_t kAmxChunk = 1536;         // values of a row at a time:
 inline constexpr int64_t kAmxBlockBytes = 786432;  // of activations: what stays in 2 MB of L2 beside panels and weights
 // Fewer tokens are faster with integer dot products. Measured against their best rungs, q4_k and q6_k, N 8960, K 1536: weights
 // as a file has them from 9 on; interleaved ones draw level at 16 and 24.
-inline constexpr int64_t kAmxTokens = 9, kAmxTokensInterleaved = 20;
+inline constexpr int64_t kAmxTokens = 9, kAmxTokensFloat = 12, kAmxTokensInterleaved = 20;
 
 struct AmxWeights;
 /// Values [k, k + n) of the sixteen rows from `row`, n <= 256, as bf16 (amx_unpack.h); rows that the matrix lacks are zeros.

@@ -162,7 +162,7 @@ class Facts(program.Case):
             [tuple(map(int, s)) for s in shapes], [(p["shape"]["tokens"], p["shape"]["outputs"], p["shape"]["context"]) for p in document["plans"]]
         )
         steps = [s for p in document["plans"] for s in p["steps"]]
-        runs = re.findall(r"^run +(\S+) +(\S+) +(\S+)$", text, re.MULTILINE)
+        runs = re.findall(r"^run +(\S+) +(\S+) +(\S+)(?: -> \S+)?$", text, re.MULTILINE)
         self.assertEqual(runs, [(s["node"], s["device"], s["kernel"]) for s in steps if s["step"] == "run"])
         copies = re.findall(r"^copy +(\S+) +(\S+) -> (\S+) (\d+)$", text, re.MULTILINE)
         self.assertEqual(

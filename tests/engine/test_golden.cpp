@@ -66,7 +66,7 @@ TEST_CASE("feeding a prompt in pieces does not change its logits") {
       for (const int64_t chunk : {1, 7, 64}) {
         INFO(name << " on " << backend << " in pieces of " << chunk);
         const auto pieces = logits(session, g.tokens_150, chunk);
-        CHECK(nmse(pieces, whole) <= (backend == "reference" ? 1e-10 : 1e-6));
+        CHECK(nmse(pieces, whole) <= (backend == "reference" ? 1e-10 : 5e-6));
       }
     }
   }
