@@ -127,7 +127,7 @@ def session(model, args, progress):
     return [
         {
             "schema": 1,
-            "model": model,
+            "model": os.path.basename(model),
             "test": test,
             "threads": args.threads,
             "n_ubatch": args.ubatch,
@@ -185,8 +185,8 @@ def table(records):
 def arguments(words):
     parser = argparse.ArgumentParser(description="kerf beside llama-bench on the same files, A B A B.")
     parser.add_argument("--kerf", default="build/release/bin/kerf", help="kerf (default: %(default)s)")
-    parser.add_argument("--llama-bench", required=True, help="llama-bench of the peer")
-    parser.add_argument("-m", "--model", action="append", required=True, help="GGUF file (repeatable)")
+    parser.add_argument("--llama-bench", help="llama-bench of the peer")
+    parser.add_argument("-m", "--model", action="append", help="GGUF file (repeatable)")
     parser.add_argument("--test", nargs="+", default=["pp512", "tg64"], help="pp512, tg64, pp512@d4096 ... (default: pp512 tg64)")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of A B A B (default: %(default)s)")
     parser.add_argument("-r", "--repetitions", type=int, default=1, help="repetitions inside a run; their median counts (default: %(default)s)")
@@ -196,7 +196,10 @@ def arguments(words):
     parser.add_argument("-ctv", "--ctv", default="", help="type of cached values")
     parser.add_argument("--roof-seconds", type=float, default=2, help="time for each check of the read bandwidth (default: %(default)s)")
     parser.add_argument("-o", "--output", help="append one JSON object per test to this file")
+    parser.add_argument("--show", help="print the table of such a file, and measure nothing")
     args = parser.parse_args(words)
+    if not args.show and not (args.llama_bench and args.model):
+        parser.error("--llama-bench and -m are needed to measure, --show FILE to print what was measured")
     for test in args.test:
         try:
             parse_test(test)
@@ -211,7 +214,10 @@ def main(words):
     args = arguments(words)
     records = []
     try:
-        for model in args.model:
+        if args.show:
+            with open(args.show, encoding="utf-8") as kept:
+                records = [json.loads(line) for line in kept]
+        for model in args.model if not args.show else []:
             found = session(model, args, lambda text: print(text, file=sys.stderr))
             records += found
             if args.output:
