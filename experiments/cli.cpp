@@ -91,7 +91,7 @@ void add_common(CLI::App* app, CommonArgs& args) {
 }
 
 void add_backend(CLI::App* app, ModelArgs& args) {
-  app->add_option("--backend", args.backend, "kernels to use: cpu, reference, or several in order of preference (reference,cpu)")
+  app->add_option("--backend", args.backend, "kernels to use: cpu, reference, eigen, onednn, or several in order of preference (eigen,cpu)")
       ->capture_default_str()
       ->group("Kernels");
   app->add_option("--kernel", args.kernels, "OP=NAME or NODE=NAME: this kernel for this op or node (repeatable)")->group("Kernels");
@@ -124,7 +124,8 @@ void add_model(CLI::App* app, ModelArgs& args) {
   app->add_option("--ub,--ubatch-size", args.micro_batch, "tokens computed at once (also -ub)")
       ->check(CLI::Range(int64_t{1}, int64_t{65536}))
       ->capture_default_str();
-  app->add_option("--ctk,--cache-type-k", args.ctk, "type of cached keys: f32, f16, bf16 (also -ctk; default f16, reference backend f32)");
+  app->add_option("--ctk,--cache-type-k", args.ctk,
+                  "type of cached keys: f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0 (also -ctk; default f16, reference backend f32)");
   app->add_option("--ctv,--cache-type-v", args.ctv, "type of cached values (also -ctv)");
   add_backend(app, args);
   const char* place = "Placement";

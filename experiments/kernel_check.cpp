@@ -3,14 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstring>
 
 #include "attention/reference.h"
 #include "attention/spec.h"
 #include "backends/backends.h"
-#include "core/cost.h"
 #include "core/error.h"
 #include "core/half.h"
 #include "quant/formats.h"
@@ -539,38 +537,6 @@ std::vector<KernelReport> KernelChecker::test(const Registry& registry, const Se
       }
   }
   return reports;
-}
-
-KernelTiming time_kernel(const Kernel& kernel, const Problem& p, int64_t depth, ThreadPool& pool, double budget) {
-  using Clock = std::chrono::steady_clock;
-  auto inputs = make_inputs(p, DataKind::normal, 1, depth);
-  std::vector<Guarded> memory;
-  memory.reserve(inputs.bytes.size() + p.out.size() + 1);
-  std::vector<TensorView> views;
-  for (size_t i = 0; i < inputs.bytes.size(); ++i) {
-    memory.emplace_back(inputs.bytes[i].size(), std::byte{0}, 64).assign(inputs.bytes[i]);
-    views.push_back({p.in[i], memory.back().data()});
-  }
-  std::vector<TensorView> results;
-  for (size_t i = 0; i < p.out.size(); ++i) {
-    const auto from = alias_of(p.op, i);
-    auto& out = memory.emplace_back(from ? 0 : static_cast<size_t>(p.out[i].bytes()), std::byte{0}, 64);
-    results.push_back({p.out[i], from ? views[*from].data : out.data()});
-  }
-  auto& scratch = memory.emplace_back(kernel.scratch(p), std::byte{0}, 64);
-  KernelTiming best{.seconds = std::numeric_limits<double>::infinity()};
-  double spent = 0;
-  for (int i = 0; i < 3 || spent < budget; ++i) {
-    const auto start = Clock::now();
-    kernel.run(p, {views, results, {scratch.data(), scratch.size()}, pool});
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-    spent += seconds;
-    best.seconds = std::min(best.seconds, seconds);
-  }
-  const Cost c = cost(p, std::max<int64_t>(0, depth));
-  best.gflops = static_cast<double>(c.flops) / best.seconds * 1e-9;
-  best.gbytes = static_cast<double>(c.bytes) / best.seconds * 1e-9;
-  return best;
 }
 
 }  // namespace kerf

@@ -33,11 +33,6 @@ struct KernelReport {
   std::string skipped{};                // why it was not run at all, e.g. "needs avx512"
 };
 
-struct KernelTiming {
-  double seconds = 0;             // best of the repetitions
-  double gflops = 0, gbytes = 0;  // per second, by core/cost.h
-};
-
 class KernelChecker {
  public:
   KernelChecker();
@@ -71,8 +66,5 @@ class KernelChecker {
   std::array<std::unique_ptr<ThreadPool>, 4> pools_;  // 1, 2, 3 and 8 threads
   std::unique_ptr<Truth> truth_;                      // of the last case: kernels of one op share it
 };
-
-/// Seconds of one run, the best of as many as fit into `budget` seconds (at least three), on random normal data.
-KernelTiming time_kernel(const Kernel& kernel, const Problem& p, int64_t depth, ThreadPool& pool, double budget = 0.2);
 
 }  // namespace kerf
