@@ -186,7 +186,7 @@ Value Graph::append(Op op, std::vector<Value> in, std::string_view name) {
     while (by_name_.contains(fmt::format("{}.{}", node_name, n))) ++n;
     node_name += fmt::format(".{}", n);
   }
-  return append_named(std::move(op), std::move(in), node_name, {node_name})[0];
+  return append_named(op, std::move(in), node_name, {node_name})[0];
 }
 
 std::optional<Value> Graph::lookup(std::string_view name) const {
