@@ -103,7 +103,7 @@ no_warnings() { ! grep -n 'warning:' "$@"; }
 asan_targets=(test_kernels test_kernel_check test_reference test_attention_kernels test_gguf test_hostile)
 asan_tests='^(kernels\..*|test_kernel_check|test_reference|test_attention_kernels|test_gguf|test_hostile)$'
 tsan_targets=(test_threadpool test_kernels)
-tsan_tests='^(test_threadpool|kernels\.(attention|convert|matmul\.q4_k))$'
+tsan_tests='^(test_threadpool|kernels\..*)$'
 
 run_tests() {
   step packages 'packages' install_packages "${packages[@]}" "${test_packages[@]}"

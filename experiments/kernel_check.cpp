@@ -30,7 +30,7 @@ class Guarded {
   std::byte* data() { return memory_.data() + offset_; }
   size_t size() const { return size_; }
   void assign(const std::vector<std::byte>& bytes) { std::copy(bytes.begin(), bytes.end(), data()); }
-  bool equals(const std::vector<std::byte>& bytes) { return std::equal(bytes.begin(), bytes.end(), data()); }
+  bool equals(const std::vector<std::byte>& bytes) { return std::memcmp(bytes.data(), data(), bytes.size()) == 0; }
   bool intact() const {
     const auto clean = [&](size_t from, size_t to) {
       return std::all_of(memory_.begin() + from, memory_.begin() + to, [&](std::byte b) { return b == pattern_; });
@@ -500,7 +500,7 @@ std::vector<KernelReport> KernelChecker::test(const Registry& registry, const Se
     }
     const auto cases = kernel_cases(op);
     for (size_t i = 0; i < cases.size(); ++i) {
-      if (!selected(cases[i], select.dtype) || (select.only && *select.only != i)) continue;
+      if (!selected(cases[i], select.dtype) || (select.only && *select.only != i) || (select.threads && !cases[i].threads)) continue;
       for (size_t k = 0; k < kernels.size(); ++k) {
         if (!kernels[k]->accepts(cases[i].problem)) continue;
         if (select.before_each) select.before_each();
@@ -528,7 +528,7 @@ std::vector<KernelReport> KernelChecker::test(const Registry& registry, const Se
         }
       }
     }
-    if (select.dtype || select.only) continue;
+    if (select.dtype || select.only || select.threads) continue;
     for (const size_t r : report_of)
       if (reports[r].cases == 0) {
         reports[r].failed = 1;

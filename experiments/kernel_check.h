@@ -50,12 +50,13 @@ class KernelChecker {
     std::string op{};              // only kernels and cases of this op
     std::optional<DType> dtype{};  // only cases with an input of this type (convert: or output)
     std::optional<size_t> only{};  // one case: its index in kernel_cases(op)
+    bool threads = false;          // only cases that run with several thread counts
     Isa isa = Isa::base;           // what this machine has
     uint64_t seed = 1;
     std::function<void()> before_each{};  // called before each case; may throw to end the test
   };
   /// Every selected kernel on every selected case it accepts. A kernel that no case reaches fails, unless the selection
-  /// narrows the cases (dtype, only). `progress` is called after each failure with its text, ending with the command
+  /// narrows the cases (dtype, only, threads). `progress` is called after each failure with its text, ending with the command
   /// that repeats it.
   std::vector<KernelReport> test(const Registry& registry, const Selection& select, const std::function<void(const std::string&)>& progress = {});
 

@@ -1,7 +1,10 @@
-// Every kernel against the reference: test_kernels [PREFIX] [--op OP] [--dtype T] [--case I] [--seed S] [--reach]
-// Without --dtype and --case also fails for a kernel that no case reaches; --reach checks only that.
+// Every kernel against the reference: test_kernels [PREFIX] [--op OP] [--dtype T] [--case I] [--seed S] [--threads]
+// Without --dtype, --case and --threads also fails for a kernel that no case reaches. --threads takes only the cases that run
+// with several thread counts. test_kernels --reach OP...: nothing is run; a kernel that no case reaches fails, and an op that
+// is not among the arguments, which are those with an entry in CTest.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 
@@ -20,12 +23,12 @@ T number(std::string_view text) {
   return value;
 }
 
-KernelChecker::Selection parse(std::span<char*> arguments, bool& reach) {
+KernelChecker::Selection parse(std::span<char*> arguments) {
   KernelChecker::Selection select{.isa = detect_isa()};
   for (size_t i = 0; i < arguments.size(); ++i) {
     const std::string_view a = arguments[i];
-    if (a == "--reach")
-      reach = true;
+    if (a == "--threads")
+      select.threads = true;
     else if (!a.starts_with("--"))
       select.prefix = a;
     else if (i + 1 == arguments.size())
@@ -44,8 +47,13 @@ KernelChecker::Selection parse(std::span<char*> arguments, bool& reach) {
   return select;
 }
 
-int unreached(const Registry& registry) {
+int unreached(const Registry& registry, std::span<char*> tested_ops) {
   int count = 0;
+  for (const auto op : op_names()) {
+    if (std::find(tested_ops.begin(), tested_ops.end(), op) != tested_ops.end()) continue;
+    fmt::print("{}: no CTest entry runs this op's cases\n", op);
+    ++count;
+  }
   for (const auto& k : registry.all()) {
     const auto cases = kernel_cases(k.op);
     if (std::any_of(cases.begin(), cases.end(), [&](const KernelCase& c) { return bool(k.accepts(c.problem)); })) continue;
@@ -58,9 +66,8 @@ int unreached(const Registry& registry) {
 int run(std::span<char*> arguments) {
   Registry registry;
   fill_all(registry);
-  bool reach = false;
-  const auto select = parse(arguments, reach);
-  if (reach) return unreached(registry) ? 5 : 0;
+  if (!arguments.empty() && arguments[0] == std::string_view("--reach")) return unreached(registry, arguments.subspan(1)) ? 5 : 0;
+  const auto select = parse(arguments);
   KernelChecker checker;
   int failed = 0, cases = 0;
   fmt::print("seed {}, {}\n{:<40} {:>6} {:>6} {:>10} {:>9} {:>10}\n", select.seed, name_of(select.isa), "kernel", "cases", "failed", "worst ulp",
