@@ -290,7 +290,8 @@ int bench_command(const BenchArgs& args, const Io& io) {
   const Registry registry = all_kernels();
   const double load = load_average().one;
   const std::string cpu = identify_machine().cpu;
-  std::optional<Roof> roof;
+  std::string missing;
+  const auto roof = find_roof(args.roof, missing);
   const Table table(args);
   nlohmann::json all = nlohmann::json::array();
   std::unique_ptr<LiveSession> live;
@@ -299,10 +300,8 @@ int bench_command(const BenchArgs& args, const Io& io) {
     if (setup != test.setup) {
       live.reset();
       live = std::make_unique<LiveSession>(options_of(args, test.setup, longest), registry, io);
-      if (!setup) roof = find_roof(args.roof, io);
       setup = test.setup;
-      if (roof && !roof->with_threads(test.setup.threads))
-        io.log->warn("no roof measured with {} threads: run kerf roof --save -t 1,{}", test.setup.threads, test.setup.threads);
+      if (roof && !roof->with_threads(test.setup.threads)) missing = no_roof_with(test.setup.threads);
     }
     const RoofFigures* figures = roof ? roof->with_threads(test.setup.threads) : nullptr;
     const Row row = measure(**live, test, args.repetitions);
@@ -314,6 +313,7 @@ int bench_command(const BenchArgs& args, const Io& io) {
   }
   if (output == "md") io.out(footnote(load, roof));
   if (output == "json") io.out_json(all);
+  if (!missing.empty()) io.log->warn("{}", missing);
   return 0;
 }
 

@@ -205,9 +205,10 @@ int kernels_bench(const KernelArgs& args, const Registry& registry, const Io& io
   if (std::none_of(registry.all().begin(), registry.all().end(), [&](const Kernel& k) { return name_matches(k.name(), args.filter); }))
     no_name_matches(args);
   ThreadPool pool(args.model.threads > 0 ? args.model.threads : usable_cores());
-  const auto roof = find_roof(args.roof, io);
+  std::string missing;
+  const auto roof = find_roof(args.roof, missing);
   const RoofFigures* figures = roof ? roof->with_threads(pool.size()) : nullptr;
-  if (roof && !figures) io.log->warn("no roof measured with {} threads: run kerf roof --save -t 1,{}", pool.size(), pool.size());
+  if (roof && !figures) missing = no_roof_with(pool.size());
   nlohmann::json rows = nlohmann::json::array();
   if (!io.json) {
     io.out(fmt::format("{} threads; attention with {} positions in the cache; medians\n", pool.size(), kDepth));
@@ -250,6 +251,7 @@ int kernels_bench(const KernelArgs& args, const Registry& registry, const Io& io
     }
   }
   if (io.json) io.out_json({{"schema", 1}, {"load_average", load_average().one}, {"rows", rows}});
+  if (!missing.empty()) io.log->warn("{}", missing);
   return 0;
 }
 

@@ -209,7 +209,9 @@ std::string default_roof_path() {
   throw Error(ErrorKind::runtime, "there is no folder for measured roofs: none of KERF_CACHE, XDG_CACHE_HOME and HOME is set", "", "set KERF_CACHE");
 }
 
-std::optional<Roof> find_roof(const std::string& chosen, const Io& io) {
+std::string no_roof_with(int threads) { return fmt::format("no roof measured with {} threads: run kerf roof --save -t 1,{}", threads, threads); }
+
+std::optional<Roof> find_roof(const std::string& chosen, std::string& missing) {
   constexpr const char* kMissing = "no roof measured: run kerf roof --save";
   std::string path = chosen;
   if (path.empty()) {
@@ -218,19 +220,19 @@ std::optional<Roof> find_roof(const std::string& chosen, const Io& io) {
     } catch (const Error&) {  // a machine without a home has no cache; that is no reason not to measure
     }
     if (path.empty() || !std::filesystem::exists(path)) {
-      io.log->warn(kMissing);
+      missing = kMissing;
       return std::nullopt;
     }
   }
   const std::string text = read_file(path);
   const json peek = json::parse(text, nullptr, false);
   if (peek.is_object() && peek.contains("schema") && peek["schema"].is_number_integer() && peek["schema"] != Roof::kSchema) {
-    io.log->warn("{} ({} has schema {})", kMissing, printable(path), peek["schema"].dump());
+    missing = fmt::format("{} ({} has schema {})", kMissing, printable(path), peek["schema"].dump());
     return std::nullopt;
   }
   Roof roof = roof_from_json(text, path);
   if (roof.machine != identify_machine()) {
-    io.log->warn("{} ({} is of another machine: {}, {} cores)", kMissing, printable(path), printable(roof.machine.cpu), roof.machine.cores);
+    missing = fmt::format("{} ({} is of another machine: {}, {} cores)", kMissing, printable(path), printable(roof.machine.cpu), roof.machine.cores);
     return std::nullopt;
   }
   return roof;

@@ -61,9 +61,12 @@ Roof roof_from_json(std::string_view text, const std::string& path);
 std::string default_roof_path();
 
 /// The roof in the file `chosen`, or in the default one if that is empty. Nothing if there is none, if it is of another
-/// machine, or of another schema: a warning then says so once.
+/// machine, or of another schema: `missing` then says so, for a warning after what was asked for.
 /// @throws FileError if the file is broken, or if it was chosen and does not exist
-std::optional<Roof> find_roof(const std::string& chosen, const Io& io);
+std::optional<Roof> find_roof(const std::string& chosen, std::string& missing);
+
+/// What to say if a roof was not measured with this many threads.
+std::string no_roof_with(int threads);
 
 /// The unit a kernel multiplies on, as RoofFigures::units names it, by its instruction set and its activations.
 std::string_view unit_of(const Kernel& kernel, const Problem& problem);

@@ -52,7 +52,7 @@ class Generator {
  public:
   Generator(const RunArgs& args, Session& session, const Tokenizer& tokenizer, const Io& io)
       : args_(args), session_(session), tokenizer_(tokenizer), io_(io) {
-    if (args.stats) roof_ = find_roof(args.roof, io);
+    if (args.stats) find_roof();
   }
 
   std::vector<int32_t> tokens_of_chat(const nlohmann::ordered_json& messages) const {
@@ -124,8 +124,14 @@ class Generator {
     return text;
   }
 
+  void find_roof() {
+    std::string missing;
+    roof_ = kerf::find_roof(args_.roof, missing);
+    if (!missing.empty()) io_.log->warn("{}", missing);
+  }
+
   nlohmann::json stats_json() {
-    if (!args_.stats) roof_ = find_roof(args_.roof, io_);
+    if (!args_.stats) find_roof();
     const auto& planned = session_.planned(1, 1);
     const Speeds speeds = this->speeds();
     const auto or_null = [](const std::optional<double>& v) { return v ? nlohmann::json(*v) : nlohmann::json(); };

@@ -263,7 +263,7 @@ class Output(program.Case):
             with self.subTest(words), open("/dev/full", "wb") as full:
                 result = run(*words, stdout=full)
                 self.assertEqual(result.code, 1, result)
-                self.assertTrue(any(line.startswith("error: ") for line in result.err.splitlines()), result)
+                self.assertTrue(result.err.startswith("error: "), result)
 
 
 if __name__ == "__main__":

@@ -60,13 +60,18 @@ TEST_CASE("quantized models agree with the exact oracle") {
 TEST_CASE("feeding a prompt in pieces does not change its logits") {
   for (const auto& name : golden_names()) {
     const Golden g = golden(name);
-    for (const std::string backend : {"reference", "cpu"}) {
-      Session session(options(g.path("f16"), backend), kernels());
+    // One kernel for every batch: not a bit may differ. By default the cpu has kernels of its own for small batches, with
+    // roundings of their own: 1.1e-6 of qwen3's logits, the most of the four.
+    auto one_kernel = options(g.path("f16"), "cpu");
+    one_kernel.policy.activations = {DType::f32};
+    one_kernel.policy.isa = std::min(one_kernel.policy.isa, Isa::avx512);
+    for (const auto& [o, gate] :
+         {std::pair{options(g.path("f16"), "reference"), 1e-10}, std::pair{one_kernel, 0.}, std::pair{options(g.path("f16"), "cpu"), 2e-6}}) {
+      Session session(o, kernels());
       const auto whole = logits(session, g.tokens_150);
       for (const int64_t chunk : {1, 7, 64}) {
-        INFO(name << " on " << backend << " in pieces of " << chunk);
-        const auto pieces = logits(session, g.tokens_150, chunk);
-        CHECK(nmse(pieces, whole) <= (backend == "reference" ? 1e-10 : 5e-6));
+        INFO(name << " within " << gate << " in pieces of " << chunk);
+        CHECK(nmse(logits(session, g.tokens_150, chunk), whole) <= gate);
       }
     }
   }
