@@ -8,7 +8,7 @@
 #include "backends/cpu/amx_matmul.h"
 #include "backends/cpu/amx_tiles.h"
 #include "backends/cpu/amx_unpack.h"
-#include "backends/cpu/transpose_rows.h"
+#include "backends/cpu/transpose.h"
 #include "quant/interleaved.h"
 
 namespace kerf::cpu {

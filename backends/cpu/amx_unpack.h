@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "backends/cpu/lanes16.h"
-#include "backends/cpu/transpose_rows.h"
+#include "backends/cpu/transpose.h"
 #include "quant/formats.h"
 
 namespace kerf::cpu {

@@ -110,7 +110,7 @@ struct TilesTask {
                        high = _mm512_mul_ps(factor, _mm512_loadu_ps(q[r] + i * kStep + 16));
           row[r] = _mm512_castsi512_ps(plane == 0 ? bf16_of(low, high) : bf16_rest(low, high));
         }
-        transpose_16x16(row);
+        transpose16(row);
         for (int64_t r = 0; r < 16; ++r) _mm512_store_ps(q_of(tile / 2, plane) + (i * 2 + tile % 2) * kTileBytes + r * 64, row[r]);
       }
   }
@@ -270,7 +270,7 @@ struct TilesTask {
       const auto* o = reinterpret_cast<const float*>(out_of(tile / 2) + (2 * i + tile % 2) * kTileBytes);
       __m512 row[16];
       for (int64_t d = 0; d < 16; ++d) row[d] = _mm512_mul_ps(_mm512_load_ps(o + 16 * d), inverse);
-      transpose_16x16(row);
+      transpose16(row);
       for (int64_t r = 0; r < 16; ++r)
         if (out[r] != nullptr) _mm512_storeu_ps(out[r] + 16 * i, row[r]);
     }

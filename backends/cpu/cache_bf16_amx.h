@@ -11,7 +11,7 @@
 
 #include "attention/spec.h"
 #include "backends/cpu/amx_tiles.h"
-#include "backends/cpu/transpose_avx512.h"
+#include "backends/cpu/transpose.h"
 #include "quant/formats.h"
 
 namespace kerf::cpu {
@@ -129,7 +129,7 @@ void value_tiles(const std::byte* rows, int64_t row_bytes, attention::Range seen
         half[1][pair] = _mm512_castsi512_ps(_mm512_unpackhi_epi16(even, odd));
       }
       for (int64_t h = 0; h < 2; ++h) {
-        transpose_16x16(half[h]);
+        transpose16(half[h]);
         for (int64_t lane = 0; lane < 16; ++lane) {
           const int64_t d = i * kStep + lane / 4 * 8 + lane % 4 + 4 * h;
           _mm512_store_ps(tiles + ((d / 16) * PerRow + s / kStep) * kTileBytes + d % 16 * 64, half[h][lane]);

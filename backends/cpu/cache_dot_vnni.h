@@ -186,7 +186,7 @@ void score_sixteen(const Queries& q, int64_t hd, const Sixteen& keys, Ahead&& ah
         const auto* row = reinterpret_cast<const Block*>(keys.row[i]);
         lanes[i] = _mm512_castsi512_ps(code_bytes<F>(row + first, row + second));
       }
-      transpose_16x16(lanes);
+      transpose16(lanes);
       for (int half = 0; half < (second == first ? 1 : 2); ++half) {
         const int64_t b = first + half;
         const int64_t block = b * static_cast<int64_t>(sizeof(Block));

@@ -2,7 +2,7 @@
 // Same bits as the definition (core/half.h), NaN and subnormals included, which vcvtneps2bf16 would turn into zeros.
 #include "backends/cpu/convert.h"
 #include "backends/cpu/simd_rung.h"
-#include "backends/cpu/transpose_rows.h"
+#include "backends/cpu/transpose.h"
 
 namespace kerf::cpu {
 void convert_bf16_t16_2_simd_avx512(Registry::Adder);

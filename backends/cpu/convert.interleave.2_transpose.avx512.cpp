@@ -6,7 +6,7 @@
 
 #include "backends/cpu/convert.h"
 #include "backends/cpu/simd_rung.h"
-#include "backends/cpu/transpose16.h"
+#include "backends/cpu/transpose.h"
 #include "quant/interleaved.h"
 
 namespace kerf::cpu {

@@ -3,7 +3,7 @@
 
 #include "backends/cpu/convert.h"
 #include "backends/cpu/simd_rung.h"
-#include "backends/cpu/transpose_rows.h"
+#include "backends/cpu/transpose.h"
 #include "quant/q15_t16.h"
 
 namespace kerf::cpu {

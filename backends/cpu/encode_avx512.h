@@ -2,7 +2,7 @@
 #pragma once
 #include <immintrin.h>
 
-#include "backends/cpu/transpose_rows.h"
+#include "backends/cpu/transpose.h"
 #include "quant/q8_g16.h"
 
 namespace kerf::cpu {

@@ -5,7 +5,7 @@
 #include "backends/cpu/amx_tiles.h"
 #include "backends/cpu/fixed_matmul.h"
 #include "backends/cpu/fixed_unpack.h"
-#include "backends/cpu/transpose_rows.h"
+#include "backends/cpu/transpose.h"
 
 namespace kerf::cpu {
 inline namespace KERF_ISA {

@@ -1,7 +1,7 @@
 // AVX-512 as the Lanes of attention/flash.h.
 #pragma once
 #include "attention/flash.h"
-#include "backends/cpu/transpose_avx512.h"
+#include "backends/cpu/transpose.h"
 
 namespace kerf::cpu {
 inline namespace KERF_ISA {
@@ -21,7 +21,7 @@ struct Avx512 {
   static V round(V v) { return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
   static V zero_below(V x, V limit, V y) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, limit, _CMP_NLT_UQ), y); }
   static V times_pow2(V v, V n) { return _mm512_scalef_ps(v, n); }
-  static void transpose(V* r) { transpose_16x16(r); }
+  static void transpose(V* r) { transpose16(r); }
 };
 static_assert(attention::Lanes<Avx512>);
 

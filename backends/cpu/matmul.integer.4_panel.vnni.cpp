@@ -4,7 +4,7 @@
 // The panel (24 KB) stays in L1 while all tokens pass, eight at a time in registers.
 // Additions happen in the order of <type>.3_vnni: group g of all strips goes to accumulator g, then the same tree.
 #include "backends/cpu/dot_unpack_avx512.h"
-#include "backends/cpu/transpose16.h"
+#include "backends/cpu/transpose.h"
 
 namespace kerf::cpu {
 void matmul_integer_4_panel_vnni(Registry::Adder);

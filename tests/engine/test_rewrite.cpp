@@ -192,7 +192,6 @@ TEST_CASE("a plan with fused nodes, prepared weights and written formats reads b
   for (const auto& [type, backend] : {std::pair{"f16", "reference"}, {"Q4_K_M", "cpu"}, {"Q2_K", "cpu"}}) {
     auto o = fusing(golden("llama").path(type), backend, {"all"});
     o.plan_only = true;
-    if (std::string(backend) == "reference") o.policy.activations = {DType::f32};
     Session session(o, kernels());
     for (const int64_t tokens : {1, 33}) {
       INFO(type << " on " << backend << ", " << tokens << " tokens");

@@ -1,4 +1,4 @@
-// 16 rows of 16 words of 32 bits in memory: rows become columns.
+// 16 rows of 16 words of 32 bits become columns, from memory or in registers.
 #pragma once
 #include <immintrin.h>
 
@@ -36,6 +36,29 @@ void transpose_quarter(const std::byte* rows, int64_t stride, int q, Store store
 template <class Store>
 void transpose_rows(const std::byte* rows, int64_t stride, Store store) {
   for (int q = 0; q < 4; ++q) transpose_quarter(rows, stride, q, [&](int c, __m512i v) { store(4 * q + c, v); });
+}
+
+/// Registers r[0..15], in place: 64 shuffles in three rounds, of 32-bit pairs, 64-bit pairs, then 128-bit blocks.
+inline void transpose16(__m512i* r) {
+  __m512i a[16], b[16];
+  for (int i = 0; i < 16; i += 2) a[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]), a[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+  for (int i = 0; i < 16; i += 4) {
+    b[i] = _mm512_unpacklo_epi64(a[i], a[i + 2]), b[i + 1] = _mm512_unpackhi_epi64(a[i], a[i + 2]);
+    b[i + 2] = _mm512_unpacklo_epi64(a[i + 1], a[i + 3]), b[i + 3] = _mm512_unpackhi_epi64(a[i + 1], a[i + 3]);
+  }  // b[4m + c], block j: rows 4m..4m+3 of column 4j + c
+  for (int c = 0; c < 4; ++c) {
+    const __m512i even01 = _mm512_shuffle_i32x4(b[c], b[4 + c], 0x88), odd01 = _mm512_shuffle_i32x4(b[c], b[4 + c], 0xDD);
+    const __m512i even23 = _mm512_shuffle_i32x4(b[8 + c], b[12 + c], 0x88), odd23 = _mm512_shuffle_i32x4(b[8 + c], b[12 + c], 0xDD);
+    r[c] = _mm512_shuffle_i32x4(even01, even23, 0x88), r[8 + c] = _mm512_shuffle_i32x4(even01, even23, 0xDD);
+    r[4 + c] = _mm512_shuffle_i32x4(odd01, odd23, 0x88), r[12 + c] = _mm512_shuffle_i32x4(odd01, odd23, 0xDD);
+  }
+}
+
+inline void transpose16(__m512* r) {
+  __m512i bits[16];
+  for (int i = 0; i < 16; ++i) bits[i] = _mm512_castps_si512(r[i]);
+  transpose16(bits);
+  for (int i = 0; i < 16; ++i) r[i] = _mm512_castsi512_ps(bits[i]);
 }
 
 }  // namespace KERF_ISA
