@@ -1,4 +1,5 @@
 // add, rung 2: simd_add.h with 8 lanes (AVX2, FMA).
+#include "backends/cpu/batch_avx2.h"
 #include "backends/cpu/simd_add.h"
 #include "backends/cpu/simd_rung.h"
 
@@ -13,7 +14,7 @@ void add_2_simd_avx2(Registry::Adder r) {
                .preference = 2,
                .isa = Isa::avx2,
                .accepts = accepts_all,
-               .run = add<xsimd::batch<float, xsimd::fma3<xsimd::avx2>>>});
+               .run = add<BatchAvx2>});
 }
 
 }  // namespace kerf::cpu

@@ -1,4 +1,5 @@
 // add, rung 3: simd_add.h with 16 lanes (AVX-512F).
+#include "backends/cpu/batch_avx512.h"
 #include "backends/cpu/simd_add.h"
 #include "backends/cpu/simd_rung.h"
 
@@ -13,7 +14,7 @@ void add_3_simd_avx512(Registry::Adder r) {
                .preference = 3,
                .isa = Isa::avx512,
                .accepts = accepts_all,
-               .run = add<xsimd::batch<float, xsimd::avx512f>>});
+               .run = add<BatchAvx512>});
 }
 
 }  // namespace kerf::cpu

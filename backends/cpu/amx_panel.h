@@ -8,6 +8,7 @@
 #include "backends/cpu/amx_matmul.h"
 #include "backends/cpu/amx_tiles.h"
 #include "backends/cpu/amx_unpack.h"
+#include "backends/cpu/encode_avx512.h"
 #include "backends/cpu/transpose.h"
 #include "quant/interleaved.h"
 
@@ -178,13 +179,6 @@ void write_tile(const AmxProduct& p, const std::byte* sums, int64_t n, int64_t t
 
 inline void write_sums(const AmxProduct& p, const std::byte* sums, int64_t n, int64_t t) {
   p.stream ? write_tile<true>(p, sums, n, t) : write_tile<false>(p, sums, n, t);
-}
-
-/// f32 rounded to bf16 in the upper half of each lane, as core/half.h defines it.
-inline __m512i rounded_to_bf16(__m512 v) {
-  const __m512i bits = _mm512_castps_si512(v), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-  const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF)), odd);
-  return _mm512_mask_or_epi32(rounded, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), bits, _mm512_set1_epi32(0x400000));
 }
 
 /// silu(gate) * up of 16 rows and 16 tokens in place of gate, and on to y.

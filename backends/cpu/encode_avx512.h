@@ -8,6 +8,14 @@
 namespace kerf::cpu {
 inline namespace KERF_ISA {
 
+/// f32 rounded to bf16 in the upper half of each lane, as core/half.h defines it: with integers, since vcvtneps2bf16 would turn
+/// subnormals into zeros.
+inline __m512i rounded_to_bf16(__m512 v) {
+  const __m512i bits = _mm512_castps_si512(v), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF)), odd);
+  return _mm512_mask_or_epi32(rounded, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), bits, _mm512_set1_epi32(0x400000));
+}
+
 struct EncodeAvx512 {
   /// A group alone: two reductions within a register, a division of 16 lanes, and the way to scalars and back.
   static void group(const float* x, int8_t* q, float& d, float& sum) {
@@ -100,14 +108,7 @@ struct EncodeAvx512 {
     }
   }
 
-  /// The upper halves of 16 lanes, rounded with integers: vcvtneps2bf16 would turn subnormals into zeros.
-  static __m256i halves(const float* x) {
-    const __m512 v = _mm512_loadu_ps(x);
-    const __m512i bits = _mm512_castps_si512(v), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    const __m512i rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7FFF)), odd);
-    const __m512i kept = _mm512_mask_or_epi32(rounded, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q), bits, _mm512_set1_epi32(0x400000));
-    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(kept, 16));
-  }
+  static __m256i halves(const float* x) { return _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded_to_bf16(_mm512_loadu_ps(x)), 16)); }
   static void round(const float* x, std::byte* out) {
     _mm512_storeu_si512(out, _mm512_inserti64x4(_mm512_castsi256_si512(halves(x)), halves(x + 16), 1));
   }

@@ -1,6 +1,7 @@
 // matmuls.few_vnni and matmul_swiglu.few_vnni: the rows of the best rungs for few tokens of every type, in one loop over all
 // weights of the group: one barrier instead of one per product, addition or activation, and no pass over memory for those.
 #include "backends/cpu/matmuls.h"
+#include "backends/cpu/batch_avx512.h"
 #include "backends/cpu/encode_avx512.h"
 #include "backends/cpu/simd_rung.h"
 #include "backends/cpu/simd_swiglu.h"
@@ -17,13 +18,11 @@ RowsFn rows_of(DType x, DType w) {
 
 void code(const float* x, int64_t n, int8_t* q, float* d, float* sum) { EncodeAvx512::groups(x, n / 16, q, d, sum); }
 
-using Batch = xsimd::batch<float, xsimd::avx512f>;
-
 }  // namespace
 
 void matmuls_5_rows_vnni(Registry::Adder registry) {
   constexpr auto run_group = [](const Problem&, const Call& call) { run_matmuls(call, rows_of); };
-  constexpr auto run_swiglu = [](const Problem&, const Call& call) { run_matmul_swiglu(call, rows_of, {silu_times<Batch>, code}); };
+  constexpr auto run_swiglu = [](const Problem&, const Call& call) { run_matmul_swiglu(call, rows_of, {silu_times<BatchAvx512>, code}); };
   add_rung(registry, {.op = MatMuls::name,
                       .variant = "few_float",
                       .note = "rows of all weights in one loop over f32 activations, addends added while the sums are in L1; up to 8 tokens",

@@ -1,4 +1,5 @@
 // rms_norm, rung 2: simd_rms_norm.h with 8 lanes (AVX2, FMA).
+#include "backends/cpu/batch_avx2.h"
 #include "backends/cpu/encode_avx2.h"
 #include "backends/cpu/simd_rms_norm.h"
 #include "backends/cpu/simd_rung.h"
@@ -15,7 +16,7 @@ void rms_norm_2_simd_avx2(Registry::Adder r) {
                .isa = Isa::avx2,
                .writes_formats = true,
                .accepts = accepts_rms_norm,
-               .run = rms_norm<xsimd::batch<float, xsimd::fma3<xsimd::avx2>>, EncodeAvx2>});
+               .run = rms_norm<BatchAvx2, EncodeAvx2>});
 }
 
 }  // namespace kerf::cpu

@@ -1,4 +1,5 @@
 // rms_norm, rung 3: simd_rms_norm.h with 16 lanes (AVX-512F).
+#include "backends/cpu/batch_avx512.h"
 #include "backends/cpu/encode_avx512.h"
 #include "backends/cpu/simd_rms_norm.h"
 #include "backends/cpu/simd_rung.h"
@@ -15,7 +16,7 @@ void rms_norm_3_simd_avx512(Registry::Adder r) {
                .isa = Isa::avx512,
                .writes_formats = true,
                .accepts = accepts_rms_norm,
-               .run = rms_norm<xsimd::batch<float, xsimd::avx512f>, EncodeAvx512>});
+               .run = rms_norm<BatchAvx512, EncodeAvx512>});
 }
 
 }  // namespace kerf::cpu

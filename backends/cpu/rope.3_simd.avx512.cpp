@@ -1,19 +1,9 @@
 // rope, rung 3: simd_rope.h with 16 lanes (AVX-512F).
-#include <immintrin.h>
-
+#include "backends/cpu/batch_avx512.h"
 #include "backends/cpu/simd_rope.h"
 #include "backends/cpu/simd_rung.h"
 
 namespace kerf::cpu {
-namespace {
-
-struct SwapNeighbours {
-  using B = xsimd::batch<float, xsimd::avx512f>;
-  static B of(const B& x) { return _mm512_permute_ps(x, 0xB1); }
-};
-
-}  // namespace
-
 void rope_3_simd_avx512(Registry::Adder r);
 void rope_3_simd_avx512(Registry::Adder r) {
   add_rung(r, {.op = Rope::name,
@@ -23,7 +13,7 @@ void rope_3_simd_avx512(Registry::Adder r) {
                .preference = 3,
                .isa = Isa::avx512,
                .accepts = accepts_all,
-               .run = rope<xsimd::batch<float, xsimd::avx512f>, SwapNeighbours>});
+               .run = rope<BatchAvx512>});
 }
 
 }  // namespace kerf::cpu

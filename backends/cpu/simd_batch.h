@@ -24,6 +24,11 @@ inline void store_part(const B& value, float* p, int64_t n) {
   for (int64_t i = 0; i < n; ++i) p[i] = lanes[i];
 }
 
+/// What xsimd has no name for, one instruction in each instruction set: batch_avx2.h and batch_avx512.h specialise it.
+///   swap_neighbours(x0 x1 x2 x3 ..) = x1 x0 x3 x2 ..      store_halves(x, uint16_t*): rounded to binary16
+template <class B>
+struct Instructions;
+
 /// out[i] = f(a[i], b[i]) for i in [0, n).
 template <class B, class F>
 inline void map2(const float* a, const float* b, float* out, int64_t n, const F& f) {

@@ -14,10 +14,10 @@
 namespace kerf::cpu {
 inline namespace KERF_ISA {
 
-template <class B, class ToHalf>
+template <class B>
 inline void round_to_half(const float* x, uint16_t* out, int64_t n) {
   int64_t i = 0;
-  for (; i + kLanes<B> <= n; i += kLanes<B>) ToHalf::store(B::load_unaligned(x + i), out + i);
+  for (; i + kLanes<B> <= n; i += kLanes<B>) Instructions<B>::store_halves(B::load_unaligned(x + i), out + i);
   for (; i < n; ++i) out[i] = float_to_half(x[i]);
 }
 
@@ -69,14 +69,13 @@ inline void encode_block(const float* x, typename F::Block& block) {
 }
 
 /// n values as one row of a cache type.
-/// @tparam ToHalf  store(batch, uint16_t*) rounds one vector to binary16.
-template <class B, class ToHalf>
+template <class B>
 inline void write_row(const float* x, DType to, std::byte* out, int64_t n) {
   auto* halves = reinterpret_cast<uint16_t*>(out);
   if (to == DType::f32) {
     std::memcpy(out, x, static_cast<size_t>(n) * sizeof(float));
   } else if (to == DType::f16) {
-    round_to_half<B, ToHalf>(x, halves, n);
+    round_to_half<B>(x, halves, n);
   } else if (to == DType::bf16) {
     for (int64_t i = 0; i < n; ++i) halves[i] = float_to_bf16(x[i]);
   } else {
@@ -87,7 +86,7 @@ inline void write_row(const float* x, DType to, std::byte* out, int64_t n) {
   }
 }
 
-template <class B, class ToHalf>
+template <class B>
 void kv_write(const Problem&, const Call& call) {
   const TensorView &x = call.in[1], &state = call.out[0];
   const auto* position = call.in[2].as<int32_t>();
@@ -95,7 +94,7 @@ void kv_write(const Problem&, const Call& call) {
   for_each_rows(call.pool, x.desc.rows(), x.desc.cols(), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t)
       for (int64_t h = 0; h < heads; ++h)
-        write_row<B, ToHalf>(x.row<float>(t) + h * head_dim, state.desc.dtype, state.row<std::byte>(h * context + position[t]), head_dim);
+        write_row<B>(x.row<float>(t) + h * head_dim, state.desc.dtype, state.row<std::byte>(h * context + position[t]), head_dim);
   });
 }
 

@@ -42,7 +42,7 @@ void rope_neox(const RopeRow& r) {
   rope_rest(r, i, 1, r.half);
 }
 
-template <class B, class SwapNeighbours>
+template <class B>
 void rope_norm(const RopeRow& r) {
   constexpr int64_t w = kLanes<B>;
   int64_t i = 0;
@@ -56,22 +56,21 @@ void rope_norm(const RopeRow& r) {
     const B cc = B::load_aligned(c), ss = B::load_aligned(s);
     for (int64_t h = 2 * i; h < r.cols; h += r.head_dim) {
       const B x = B::load_unaligned(r.x + h);
-      (x * cc + SwapNeighbours::of(x) * ss).store_unaligned(r.out + h);
+      (x * cc + Instructions<B>::swap_neighbours(x) * ss).store_unaligned(r.out + h);
     }
   }
   rope_rest(r, i, 2, 1);
 }
 
-template <class B, class SwapNeighbours>
+template <class B>
 void rope_row(RopePairing pairing, const RopeRow& row) {
   if (pairing == RopePairing::norm)
-    rope_norm<B, SwapNeighbours>(row);
+    rope_norm<B>(row);
   else
     rope_neox<B>(row);
 }
 
-/// @tparam SwapNeighbours  of(x0 x1 x2 x3 ..) = x1 x0 x3 x2 ..: one instruction, another in every instruction set.
-template <class B, class SwapNeighbours>
+template <class B>
 void rope(const Problem& p, const Call& call) {
   const TensorView &x = call.in[0], &table = call.in[1], &out = call.out[0];
   const Rope& op = rope_of(p);
@@ -79,7 +78,7 @@ void rope(const Problem& p, const Call& call) {
   for_each_rows(call.pool, x.desc.rows(), cols, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const float* cosine = table.row<float>(t);
-      rope_row<B, SwapNeighbours>(op.pairing, {x.row<float>(t), cosine, cosine + half, out.row<float>(t), cols, op.head_dim, half});
+      rope_row<B>(op.pairing, {x.row<float>(t), cosine, cosine + half, out.row<float>(t), cols, op.head_dim, half});
     }
   });
 }

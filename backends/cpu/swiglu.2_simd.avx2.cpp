@@ -1,4 +1,5 @@
 // swiglu, rung 2: simd_swiglu.h with 8 lanes (AVX2, FMA).
+#include "backends/cpu/batch_avx2.h"
 #include "backends/cpu/encode_avx2.h"
 #include "backends/cpu/simd_rung.h"
 #include "backends/cpu/simd_swiglu.h"
@@ -15,7 +16,7 @@ void swiglu_2_simd_avx2(Registry::Adder r) {
                .isa = Isa::avx2,
                .writes_formats = true,
                .accepts = accepts_swiglu,
-               .run = swiglu<xsimd::batch<float, xsimd::fma3<xsimd::avx2>>, EncodeAvx2>});
+               .run = swiglu<BatchAvx2, EncodeAvx2>});
 }
 
 }  // namespace kerf::cpu

@@ -1,4 +1,5 @@
 // swiglu, rung 3: simd_swiglu.h with 16 lanes (AVX-512F).
+#include "backends/cpu/batch_avx512.h"
 #include "backends/cpu/encode_avx512.h"
 #include "backends/cpu/simd_rung.h"
 #include "backends/cpu/simd_swiglu.h"
@@ -15,7 +16,7 @@ void swiglu_3_simd_avx512(Registry::Adder r) {
                .isa = Isa::avx512,
                .writes_formats = true,
                .accepts = accepts_swiglu,
-               .run = swiglu<xsimd::batch<float, xsimd::avx512f>, EncodeAvx512>});
+               .run = swiglu<BatchAvx512, EncodeAvx512>});
 }
 
 }  // namespace kerf::cpu
