@@ -211,7 +211,8 @@ std::vector<std::vector<DType>> type_groups(size_t n) {
 }
 
 void cases_of(Cases& cases, const MatMuls&) {
-  const GroupShape shapes[] = {{1, 256, {33}}, {1, 512, {48, 16, 7}}, {3, 256, {17, 16}}, {8, 256, {32, 1, 16}}, {40, 512, {50, 33}}};
+  const GroupShape shapes[] = {{1, 256, {33}},        {1, 512, {48, 16, 7}}, {3, 256, {17, 16}},
+                               {8, 256, {32, 1, 16}}, {19, 256, {33, 16}},   {40, 512, {50, 33}}};
   size_t n = 0;
   for (const auto& s : shapes)
     for (const auto& types : type_groups(s.rows.size()))
@@ -228,7 +229,7 @@ void cases_of(Cases& cases, const MatMuls&) {
 
 void cases_of(Cases& cases, const MatMulSwiGlu&) {
   size_t n = 0;
-  for (const auto& [T, N, K] : {std::array<int64_t, 3>{1, 48, 512}, {2, 33, 256}, {8, 64, 256}, {33, 64, 256}, {70, 96, 512}})
+  for (const auto& [T, N, K] : {std::array<int64_t, 3>{1, 48, 512}, {2, 33, 256}, {8, 64, 256}, {13, 64, 512}, {33, 64, 256}, {70, 96, 512}})
     for (const auto& types : type_groups(2))
       for (const DType x : {DType::q8_g16, DType::bf16_t16, DType::f32})
         add_one(cases, MatMulSwiGlu{}, {matrix(x, T, K), matrix(types[0], N, K), matrix(types[1], N, K)}, kKinds[++n % kKinds.size()]);

@@ -392,7 +392,7 @@ void compare(CheckResult& r, const TensorDesc& d, const std::vector<std::byte>& 
 }
 
 bool selected(const KernelCase& c, std::optional<DType> dtype) {
-  const auto has = [&](const TensorDesc& d) { return d.dtype == *dtype; };
+  const auto has = [&](const TensorDesc& d) { return d.dtype == *dtype || d.dtype == interleaved(*dtype); };
   return !dtype || std::any_of(c.problem.in.begin(), c.problem.in.end(), has) ||
          (c.problem.op.index() == Op(Convert{}).index() && has(c.problem.out[0]));
 }

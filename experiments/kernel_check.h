@@ -48,7 +48,7 @@ class KernelChecker {
   struct Selection {
     std::string prefix{};          // of Kernel::name(): "cpu/matmul.q4_k"; empty: all
     std::string op{};              // only kernels and cases of this op
-    std::optional<DType> dtype{};  // only cases with an input of this type (convert: or output)
+    std::optional<DType> dtype{};  // only cases with an input of this type or its interleaved form (convert: or output)
     std::optional<size_t> only{};  // one case: its index in kernel_cases(op)
     bool threads = false;          // only cases that run with several thread counts
     Isa isa = Isa::base;           // what this machine has

@@ -221,9 +221,19 @@ void fill_panel(const std::byte* words, const std::byte* halves, int64_t g, Pane
   unrolled<L::kGroups>(group);
 }
 
+/// Weights that are wanted next, asked for while others are multiplied: a stretch of `step` bytes for each pair of groups.
+struct Ahead {
+  const std::byte* next;
+  int64_t step;
+  void ask() {
+    for (const std::byte* end = next + step; next < end; next += 64) __builtin_prefetch(next, 0, 2);
+  }
+};
+
 /// The segment's share of outputs n..n+15 of tokens t0..t0+T-1, whose terms are given.
 template <class K, int T>
-void panel_tokens(const MatMulArgs& a, const Panel& panel, int64_t n, int64_t begin, int64_t groups, int64_t t0, const GroupTerms* terms) {
+void panel_tokens(const MatMulArgs& a, const Panel& panel, int64_t n, int64_t begin, int64_t groups, int64_t t0, const GroupTerms* terms,
+                  Ahead& ahead) {
   const std::byte* x[T];
   token_rows<T>(a, t0, x);
   LaneSum<K> sum[T];
@@ -237,6 +247,7 @@ void panel_tokens(const MatMulArgs& a, const Panel& panel, int64_t n, int64_t be
     int64_t q = begin + 16 * g;
     opaque(q);
     add_pair<K, T>(even, odd, scale, min, x, q, terms, g, sum);
+    ahead.ask();
   }
   for (int t = 0; t < T && t0 + t < a.T; ++t) {
     float* y = a.y + (t0 + t) * a.N + n;
@@ -271,13 +282,16 @@ void lanes_panels(const MatMulArgs& a, int64_t first, int64_t last) {
       for (int64_t t = t0; t < t1; ++t) group_terms<F>(a.x + t * a.x_bytes, a.K, begin, groups, terms[t - t0]);
       for (int64_t n = first; n < last; n += 16) {
         const std::byte* tile = a.w + n * a.w_bytes;
-        for (int64_t k = begin; k < end; k += kValues) {
-          const std::byte* words = R::words(tile, k / kValues);
-          for (int w = 0; w < R::kWords; ++w) __builtin_prefetch(words + 64 * w + 16 * a.w_bytes, 0, 2);
-          fill_panel<F>(words, R::halves(tile, a.K / kValues, k / kValues), (k - begin) / 16, panel);
-        }
+        for (int64_t k = begin; k < end; k += kValues)
+          fill_panel<F>(R::words(tile, k / kValues), R::halves(tile, a.K / kValues, k / kValues), (k - begin) / 16, panel);
+        // Filling a panel waits for memory, multiplying does not: so memory works for the next panel meanwhile. Measured for q8_0,
+        // 8960 x 1536: 0.94 ms instead of 1.12 for 16 tokens, 0.71 instead of 0.85 for 9.
+        const bool more_rows = n + 16 < last, more_values = end < a.K;
+        const std::byte* next = a.w + (more_rows ? n + 16 : more_values ? first : last) * a.w_bytes;
+        const int64_t passes = (t1 - t0 + kDirectTokens - 1) / kDirectTokens, bytes = groups * 16 / kValues * R::kWords * 64;
+        Ahead ahead{R::words(next, (more_rows ? begin : more_values ? end : 0) / kValues), (bytes / (groups / 2 * passes) + 63) / 64 * 64};
         for (int64_t t = t0; t < t1; t += kDirectTokens)
-          with_tokens(t1 - t, [&]<int T>() { panel_tokens<AnyKind<F>, T>(a, panel, n, begin, groups, t, terms + (t - t0)); });
+          with_tokens(t1 - t, [&]<int T>() { panel_tokens<AnyKind<F>, T>(a, panel, n, begin, groups, t, terms + (t - t0), ahead); });
       }
     }
   }
