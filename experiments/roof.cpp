@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/text.h"
+#include "experiments/io.h"
 
 namespace kerf {
 namespace {

@@ -12,7 +12,6 @@
 
 #include "core/kernel.h"
 #include "core/plan.h"
-#include "experiments/io.h"
 #include "experiments/roof_machine.h"
 
 namespace kerf {

@@ -3,11 +3,10 @@
 // the other was measured at half the speed: a tile load whose address agrees with that of a waiting store in the lower 12
 // bits has to wait for it, and a store waits for all tile products before it.
 #pragma once
-#include <xsimd/xsimd.hpp>
-
 #include "backends/cpu/amx_matmul.h"
 #include "backends/cpu/amx_tiles.h"
 #include "backends/cpu/amx_unpack.h"
+#include "backends/cpu/batch_avx512.h"
 #include "backends/cpu/encode_avx512.h"
 #include "backends/cpu/transpose.h"
 #include "quant/interleaved.h"
@@ -183,7 +182,7 @@ inline void write_sums(const AmxProduct& p, const std::byte* sums, int64_t n, in
 
 /// silu(gate) * up of 16 rows and 16 tokens in place of gate, and on to y.
 inline void write_swiglu(const AmxProduct& p, std::byte* sums, int64_t n, int64_t t) {
-  using Batch = xsimd::batch<float, xsimd::avx512f>;
+  using Batch = BatchAvx512;
   auto *gate = reinterpret_cast<float*>(sums), *up = reinterpret_cast<float*>(sums + kTileBytes);
   for (int i = 0; i < 256; i += 16) {
     const Batch g = Batch::load_aligned(gate + i), u = Batch::load_aligned(up + i);
