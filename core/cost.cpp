@@ -1,6 +1,7 @@
 #include "core/cost.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace kerf {
 namespace {
@@ -56,6 +57,35 @@ struct CostOf {
     return {3 * (p.in[0].size() + p.in[1].size()) / hd * p.in[3].cols(),
             2 * p.in[0].bytes() + p.in[1].bytes() + p.in[2].bytes() + p.in[3].bytes() + p.in[6].bytes() + written};
   }
+  Cost operator()(const Columns&) const { return {0, 2 * p.out[0].bytes()}; }
+  Cost operator()(const SigmoidGate&) const { return {3 * outputs(), all_bytes()}; }      // exp, add, divide
+  Cost operator()(const Router&) const { return {5 * p.in[0].size(), all_bytes()}; }      // subtract, exp, add, divide, compare
+  Cost operator()(const ExpertSum&) const { return {2 * p.in[0].size(), all_bytes()}; }
+  Cost operator()(const L2Norm&) const { return {3 * outputs(), all_bytes()}; }
+  Cost operator()(const CausalConv&) const {  // the state is read and written, its other copy in p.out counts as that
+    return {2 * p.in[0].size() * p.in[1].cols() + 4 * p.in[0].size(), all_bytes()};
+  }
+  Cost operator()(const DeltaGates&) const { return {7 * outputs(), all_bytes()}; }
+  Cost operator()(const GatedDeltaRule&) const {  // decay, S k, the update and S q: 1 + 2 + 2 + 2 for each value of a state
+    return {7 * p.in[0].rows() * p.in[5].size(), all_bytes()};
+  }
+  Cost operator()(const GatedRmsNorm&) const { return {9 * outputs(), all_bytes()}; }
+  /// Products of every slot with its expert's matrices, and the bytes of the experts that are touched.
+  Cost experts() const {
+    const ExpertInputs e = *expert_inputs(p.op);
+    const TensorDesc& ids = p.in[e.ids];
+    const auto X = static_cast<double>(p.in[1].shape[1]), U = static_cast<double>(ids.cols());
+    const double touched = X * (1 - std::pow(1 - U / X, static_cast<double>(ids.rows())));
+    Cost c{0, all_bytes()};
+    for (size_t i = e.first; i < e.first + e.count; ++i) {
+      c.flops += 2 * ids.size() * p.in[i].shape[2] * p.in[i].cols();
+      c.bytes -= p.in[i].bytes() - static_cast<int64_t>(touched * static_cast<double>(p.in[i].bytes()) / X);
+    }
+    return c;
+  }
+  Cost operator()(const ExpertMatMul&) const { return experts(); }
+  Cost operator()(const ExpertSwiGlu&) const { return experts() += {5 * outputs(), 0}; }
+  Cost operator()(const ExpertMatMulSum&) const { return experts() += {2 * p.in[2].size() * p.out[0].cols(), 0}; }
   Cost operator()(const Convert&) const { return {outputs(), all_bytes()}; }
 };
 

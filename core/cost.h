@@ -9,7 +9,7 @@ namespace kerf {
 
 struct Cost {
   int64_t flops = 0;  // an fma counts as two; exp, sqrt and division as one
-  int64_t bytes = 0;  // inputs read once and outputs written once; of tables and caches only the rows that are touched
+  int64_t bytes = 0;  // inputs read once and outputs written once; of tables, caches and experts only what is touched
   Cost& operator+=(const Cost& c) {
     flops += c.flops;
     bytes += c.bytes;
@@ -17,6 +17,7 @@ struct Cost {
   }
 };
 
+/// Of X experts, T tokens that choose U each at random touch X (1 - (1 - U/X)^T); that many are counted.
 /// @param depth tokens already in the cache: the problem's tokens are at positions depth, depth + 1, ... (attention only)
 Cost cost(const Problem& p, int64_t depth = 0);
 

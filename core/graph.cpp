@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/error.h"
 
 namespace kerf {
@@ -105,6 +107,86 @@ struct Infer {
     const Out keys = Infer{{in[4], k[0], in[6]}}(KvWrite{}), values = Infer{{in[5], in[2], in[6]}}(KvWrite{});
     return {q[0], keys[0], values[0]};
   }
+  Out operator()(const Columns& c) const {
+    count(1, 1);
+    expect(is_f32(in[0]) && c.first >= 0 && c.count > 0 && c.first + c.count <= c.group && in[0].cols() % c.group == 0,
+           fmt::format("x [T,G*{}] f32 and columns within a group", c.group), in);
+    return {matrix(DType::f32, in[0].rows(), in[0].cols() / c.group * c.count)};
+  }
+  Out operator()(const SigmoidGate&) const {
+    count(2, 2);
+    expect(is_f32(in[0]) && is_f32(in[1]) && in[0].rows() == in[1].rows() && (in[1].cols() == in[0].cols() || in[1].cols() == 1),
+           "x [T,E] f32 and gate [T,E] or [T,1] f32", in);
+    return {in[0]};
+  }
+  Out operator()(const Router& r) const {
+    count(1, 1);
+    expect(is_f32(in[0]) && r.used >= 1 && r.used <= in[0].cols(), fmt::format("logits [T,X] f32 with X >= {}", r.used), in);
+    return {matrix(DType::i32, in[0].rows(), r.used), matrix(DType::f32, in[0].rows(), r.used)};
+  }
+  /// Tokens and slots of ids [T,U]; x has a row for each of either.
+  void experts(const TensorDesc& w, const TensorDesc& ids, bool by_slot) const {
+    const int64_t T = ids.rows(), slots = ids.size();
+    expect(ids.dtype == DType::i32 && w.shape[0] == 1 && w.shape[1] >= ids.cols() && in[0].cols() == w.cols() &&
+               (in[0].rows() == slots || (!by_slot && in[0].rows() == T)),
+           by_slot ? "x [T*U,K], w [X,N,K] and ids [T,U] i32 with one K" : "x [T,K] or [T*U,K], w [X,N,K] and ids [T,U] i32 with one K", in);
+  }
+  Out operator()(const ExpertMatMul&) const {
+    count(3, 3);
+    experts(in[1], in[2], false);
+    return {matrix(DType::f32, in[2].size(), in[1].shape[2])};
+  }
+  Out operator()(const ExpertSum&) const {
+    count(2, 2);
+    expect(is_f32(in[0]) && is_f32(in[1]) && in[0].rows() == in[1].size(), "y [T*U,E] f32 and weights [T,U] f32", in);
+    return {matrix(DType::f32, in[1].rows(), in[0].cols())};
+  }
+  Out operator()(const L2Norm& n) const {
+    count(1, 1);
+    expect(is_f32(in[0]) && n.group > 0 && in[0].cols() % n.group == 0, fmt::format("x [T,G*{}] f32", n.group), in);
+    return {in[0]};
+  }
+  Out operator()(const CausalConv& c) const {
+    count(4, 4);
+    const int64_t T = in[0].rows(), C = in[0].cols();
+    expect(is_f32(in[0]) && is_f32(in[1]) && is_f32(in[2]) && in[1].rows() == C && in[1].cols() >= 2 && in[2].rows() == in[1].cols() - 1 &&
+               in[2].cols() == C && is_indices(in[3]) && in[3].cols() == T && c.keys > 0 && 2 * c.keys < C,
+           fmt::format("x [T,C>2*{}] f32, w [C,J] f32, state [J-1,C] f32, positions [T] i32", c.keys), in);
+    return {matrix(DType::f32, T, c.keys), matrix(DType::f32, T, c.keys), matrix(DType::f32, T, C - 2 * c.keys), in[2]};
+  }
+  Out operator()(const DeltaGates&) const {
+    count(4, 4);
+    expect(is_f32(in[0]) && is_f32(in[1]) && is_f32(in[2]) && in[0] == in[3] && is_vector(in[1]) && in[1] == in[2] && in[1].cols() == in[0].cols(),
+           "alpha [T,Hv], dt_bias [Hv], a [Hv], beta [T,Hv], all f32", in);
+    return {in[0], in[0]};
+  }
+  Out operator()(const GatedDeltaRule& d) const {
+    count(7, 7);
+    const auto& state = in[5].shape;
+    const int64_t T = in[0].rows(), heads = state[1];
+    expect(std::all_of(in.begin(), in.end() - 1, is_f32) && in[0] == in[1] && d.n_head_k > 0 && in[0].cols() == d.n_head_k * state[3] &&
+               heads % d.n_head_k == 0 && in[2].rows() == T && in[2].cols() == heads * state[2] && in[3] == in[4] && in[3].rows() == T &&
+               in[3].cols() == heads && state[0] == 1 && is_indices(in[6]) && in[6].cols() == T,
+           fmt::format("q and k [T,{}*dk], v [T,Hv*dv], g and b [T,Hv], state [Hv,dv,dk], all f32, positions [T] i32", d.n_head_k), in);
+    return {in[2], in[5]};
+  }
+  Out operator()(const GatedRmsNorm& n) const {
+    count(3, 3);
+    expect(in[2] == in[0], "x and z of one shape", in);
+    return Infer{{in[0], in[1]}}(RmsNorm{n.eps});
+  }
+  Out operator()(const ExpertSwiGlu&) const {
+    count(4, 4);
+    expect(in[1].shape == in[2].shape, "gate and up [X,F,K]", in);
+    experts(in[1], in[3], false);
+    return {matrix(DType::f32, in[3].size(), in[1].shape[2])};
+  }
+  Out operator()(const ExpertMatMulSum&) const {
+    count(4, 4);
+    experts(in[1], in[2], true);
+    expect(is_f32(in[3]) && in[3].shape == in[2].shape, "weights [T,U] f32 beside ids [T,U]", in);
+    return {matrix(DType::f32, in[2].rows(), in[1].shape[2])};
+  }
   Out operator()(const Convert& c) const {
     count(1, 1);
     expect(in[0].cols() % info(c.to).block_values == 0, fmt::format("columns in blocks of {}", info(c.to).block_values), in);
@@ -139,6 +221,14 @@ std::string_view name_of(Kind kind) {
 std::optional<size_t> alias_of(const Op& op, size_t i) {
   if (std::holds_alternative<KvWrite>(op)) return 0;
   if (std::holds_alternative<RopeCache>(op) && i > 0) return i + 3;
+  if (std::holds_alternative<CausalConv>(op) && i == 3) return 2;
+  if (std::holds_alternative<GatedDeltaRule>(op) && i == 1) return 5;
+  return std::nullopt;
+}
+
+std::optional<ExpertInputs> expert_inputs(const Op& op) {
+  if (std::holds_alternative<ExpertMatMul>(op) || std::holds_alternative<ExpertMatMulSum>(op)) return ExpertInputs{};
+  if (std::holds_alternative<ExpertSwiGlu>(op)) return ExpertInputs{.count = 2, .ids = 3};
   return std::nullopt;
 }
 

@@ -45,6 +45,32 @@ struct OpText {
     field("window", o.window, 0);
   }
   void operator()(const SwiGlu&) {}
+  void operator()(const Columns& o) {
+    field("group", o.group, int64_t{0});
+    field("first", o.first, int64_t{-1});
+    field("count", o.count, int64_t{0});
+  }
+  void operator()(const SigmoidGate&) {}
+  void operator()(const Router& o) {
+    field("used", o.used, 0);
+    field("renormalize", o.renormalize, false);
+  }
+  void operator()(const ExpertMatMul&) {}
+  void operator()(const ExpertSum&) {}
+  void operator()(const L2Norm& o) {
+    field("group", o.group, 0);
+    field("eps", o.eps, 0.f);
+  }
+  void operator()(const CausalConv& o) { field("keys", o.keys, int64_t{0}); }
+  void operator()(const DeltaGates&) {}
+  void operator()(const GatedDeltaRule& o) {
+    field("n_head_k", o.n_head_k, 0);
+    field("order", std::string(o.order == HeadOrder::grouped ? "grouped" : "tiled"), std::string());
+    field("scale", o.scale, 0.f);
+  }
+  void operator()(const GatedRmsNorm& o) { field("eps", o.eps, 0.f); }
+  void operator()(const ExpertSwiGlu&) {}
+  void operator()(const ExpertMatMulSum&) {}
   void operator()(const MatMuls& o) {
     field("count", o.count, 0);
     field("add", o.add, false);

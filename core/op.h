@@ -1,6 +1,7 @@
 // The closed set of operations. An op is plain data: parameters only, no behaviour, no pointers. Adding one means adding
 // a struct here, a shape rule (graph.cpp), a cost (cost.cpp) and a reference kernel; the compiler names each missing place.
-// T tokens, E width of a row, K inner dimension, N rows of a weight, H query heads, Hkv key/value heads, hd head size.
+// T tokens, E width of a row, K inner dimension, N rows of a weight, H query heads, Hkv key/value heads, hd head size;
+// X experts of a layer, U of them used by a token; Hk and Hv heads of keys and values in a delta rule, sizes dk and dv.
 #pragma once
 #include <cstddef>
 #include <optional>
@@ -87,6 +88,93 @@ struct SwiGlu {
   bool operator==(const SwiGlu&) const = default;
 };
 
+/// (x [T,G*group] f32) -> [T,G*count] f32: columns first .. first+count-1 of each group of columns. Takes apart what one product
+/// computed together: query and gate of each head, gate and up of an expert.
+struct Columns {
+  static constexpr std::string_view name = "columns";
+  int64_t group = 1, first = 0, count = 1;
+  bool operator==(const Columns&) const = default;
+};
+
+/// (x [T,E] f32, gate [T,E] f32, or [T,1] for the whole row) -> [T,E]: x / (1 + exp(-gate)).
+struct SigmoidGate {
+  static constexpr std::string_view name = "sigmoid_gate";
+  bool operator==(const SigmoidGate&) const = default;
+};
+
+// Mixture of experts (Shazeer et al. 2017; Fedus et al. 2021). Slot u of token t, row t*U+u of a [T*U, ...] value, is the
+// work of the u-th expert that the token is routed to.
+
+/// (logits [T,X] f32) -> (ids [T,U] i32, weights [T,U] f32): softmax over all X, the U largest in falling order, of equal ones
+/// the lower id first; with `renormalize` their weights are divided by their sum, but at least by 2^-14.
+struct Router {
+  static constexpr std::string_view name = "router";
+  int used = 1;
+  bool renormalize = true;
+  bool operator==(const Router&) const = default;
+};
+
+/// (x [T,K], or [T*U,K] with a row per slot, f32 or an activation format; w [X,N,K]; ids [T,U] i32) -> [T*U,N] f32:
+/// row t*U+u = x w[ids[t][u]]^T.
+struct ExpertMatMul {
+  static constexpr std::string_view name = "expert_matmul";
+  bool operator==(const ExpertMatMul&) const = default;
+};
+
+/// (y [T*U,E] f32, weights [T,U] f32) -> [T,E]: sum over u of weights[t][u] * y[t*U+u], in the order of u.
+struct ExpertSum {
+  static constexpr std::string_view name = "expert_sum";
+  bool operator==(const ExpertSum&) const = default;
+};
+
+// Linear attention with a state of fixed size per head: Gated DeltaNet (Yang, Kautz, Hatamizadeh 2024). The states are
+// overwritten token by token; a batch whose first position is 0 starts from zeros, whatever is in them.
+
+/// (x [T,G*n] f32) -> same shape: each group of n columns v becomes v / sqrt(sum(v^2) + eps).
+struct L2Norm {
+  static constexpr std::string_view name = "l2_norm";
+  int group = 1;  // n
+  float eps = 1e-6f;
+  bool operator==(const L2Norm&) const = default;
+};
+
+/// (x [T,C] f32, w [C,J] f32, state [J-1,C] f32, positions [T] i32, consecutive) -> (q [T,keys], k [T,keys], v [T,C-2*keys], the
+/// state with the last J-1 rows of x): y[t][c] = silu(sum_j w[c][j] x[t-(J-1)+j][c]), a causal convolution of each channel
+/// over time, where rows before the first come from the state, oldest first; y's columns are handed out as q, k and v.
+struct CausalConv {
+  static constexpr std::string_view name = "causal_conv";
+  int64_t keys = 1;  // Hk*dk
+  bool operator==(const CausalConv&) const = default;
+};
+
+/// (alpha [T,Hv] f32, dt_bias [Hv] f32, a [Hv] f32, beta [T,Hv] f32) -> (g [T,Hv], b [T,Hv]): the log of a step's decay,
+/// g = a * log(1 + exp(alpha + dt_bias)), at most 0 as a is negative; and its rate b = sigmoid(beta).
+struct DeltaGates {
+  static constexpr std::string_view name = "delta_gates";
+  bool operator==(const DeltaGates&) const = default;
+};
+
+/// Which head of q and k a head of v reads where there are more of the latter, r = Hv/Hk: h / r, or h mod Hk (files of qwen35).
+enum class HeadOrder : uint8_t { grouped, tiled };
+
+/// (q [T,Hk*dk] f32, k [T,Hk*dk] f32, v [T,Hv*dv] f32, g [T,Hv] f32, b [T,Hv] f32, state [Hv,dv,dk] f32, positions [T] i32,
+/// consecutive) -> (o [T,Hv*dv], the state after the last token). For each head of v, token by token, with its head of q and k:
+/// S <- exp(g) S; S <- S + b (v - S k) k^T; o = scale S q. Row i of a state is what value i holds of all keys.
+struct GatedDeltaRule {
+  static constexpr std::string_view name = "gated_delta_rule";
+  int n_head_k = 1;  // Hk
+  HeadOrder order = HeadOrder::grouped;
+  float scale = 1;
+  bool operator==(const GatedDeltaRule&) const = default;
+};
+
+/// (x [T,G*n] f32, w [n] f32, z [T,G*n] f32) -> same shape: RmsNorm of each group, times silu(z).
+struct GatedRmsNorm {
+  static constexpr std::string_view name = "gated_rms_norm";
+  float eps = 1e-6f;
+  bool operator==(const GatedRmsNorm&) const = default;
+};
+
 // Fused ops: what several of the above compute in one step, so that values stay in registers and threads meet less often.
 // core/rewrite.h puts them in place of the ops they replace; each has a reference of its own.
 
@@ -113,6 +201,18 @@ struct RopeCache {
   bool operator==(const RopeCache&) const = default;
 };
 
+/// (x [T,K], gate [X,F,K], up [X,F,K], ids [T,U] i32) -> [T*U,F] f32: silu(x gate^T) * x up^T of each slot's expert.
+struct ExpertSwiGlu {
+  static constexpr std::string_view name = "expert_swiglu";
+  bool operator==(const ExpertSwiGlu&) const = default;
+};
+
+/// (x [T*U,K], w [X,N,K], ids [T,U] i32, weights [T,U] f32) -> [T,N] f32: ExpertSum of ExpertMatMul.
+struct ExpertMatMulSum {
+  static constexpr std::string_view name = "expert_matmul_sum";
+  bool operator==(const ExpertMatMulSum&) const = default;
+};
+
 /// (x) -> x in another dtype. The planner inserts it where a kernel reads activations in a format of its own; a graph
 /// contains it only for small weights that a file stores as f16 or bf16 where the op wants f32.
 struct Convert {
@@ -121,14 +221,25 @@ struct Convert {
   bool operator==(const Convert&) const = default;
 };
 
-using Op = std::variant<Rows, MatMul, Add, RmsNorm, RopeTable, Rope, KvWrite, Attention, SwiGlu, MatMuls, MatMulSwiGlu, RopeCache, Convert>;
+using Op = std::variant<Rows, MatMul, Add, RmsNorm, RopeTable, Rope, KvWrite, Attention, SwiGlu, Columns, SigmoidGate, Router, ExpertMatMul, ExpertSum,
+                        L2Norm, CausalConv, DeltaGates, GatedDeltaRule, GatedRmsNorm, MatMuls, MatMulSwiGlu, RopeCache, ExpertSwiGlu, ExpertMatMulSum,
+                        Convert>;
 
 /// The input whose memory output `i` of the op is a newer version of; nothing for outputs that are values of their own.
 std::optional<size_t> alias_of(const Op& op, size_t i);
 /// Whether the op multiplies in[0] with weights, and so may read it in an activation format.
 inline bool reads_formats(const Op& op) {
-  return std::holds_alternative<MatMul>(op) || std::holds_alternative<MatMuls>(op) || std::holds_alternative<MatMulSwiGlu>(op);
+  return std::holds_alternative<MatMul>(op) || std::holds_alternative<MatMuls>(op) || std::holds_alternative<MatMulSwiGlu>(op) ||
+         std::holds_alternative<ExpertMatMul>(op) || std::holds_alternative<ExpertSwiGlu>(op) || std::holds_alternative<ExpertMatMulSum>(op);
 }
+/// The input of an op that is weights of experts, and the one that says which of them are read; nothing for other ops.
+struct ExpertInputs {
+  size_t first = 1, count = 1, ids = 2;
+};
+std::optional<ExpertInputs> expert_inputs(const Op& op);
+/// Whether the op overwrites its state with every token. Such a state can not go back to an earlier position, as a KV cache
+/// does by forgetting rows: only a copy of it can.
+inline bool is_recurrent(const Op& op) { return std::holds_alternative<CausalConv>(op) || std::holds_alternative<GatedDeltaRule>(op); }
 
 inline std::string_view name_of(const Op& op) {
   return std::visit([](const auto& o) { return o.name; }, op);

@@ -5,18 +5,19 @@
 #include "core/threadpool.h"
 
 namespace kerf::reference {
+
+double dot(const std::vector<float>& x, const std::vector<float>& w) {
+  double sum = 0;
+  for (size_t k = 0; k < w.size(); ++k) sum += double(x[k]) * w[k];
+  return sum;
+}
+
 namespace {
 
 std::vector<std::vector<float>> rows_of(const TensorView& x) {
   std::vector<std::vector<float>> rows;
   for (int64_t t = 0; t < x.desc.rows(); ++t) rows.push_back(decoded(x, t));
   return rows;
-}
-
-double dot(const std::vector<float>& x, const std::vector<float>& w) {
-  double sum = 0;
-  for (size_t k = 0; k < w.size(); ++k) sum += double(x[k]) * w[k];
-  return sum;
 }
 
 /// out = x w^T + addend (null: none; a vector is added to every row).
