@@ -83,7 +83,7 @@ MODELS = {
     "qwen3_5_a": ("Qwen3_5", heads(64, 4, 2, 1, 32, vocab_size=96, rope_parameters=rope(1e7, 0.25, [2, 1, 1]), layer_types=LLLF,
                                    tie_word_embeddings=True, intermediate_size=64, **delta(2, 2, 16))),
     "qwen3_5_b": ("Qwen3_5", heads(64, 3, 4, 2, 16, vocab_size=64, rope_parameters=rope(1e6, 0.25, [1, 1, 0]), layer_types=LFLF[:3],
-                                   full_attention_interval=2, intermediate_size=96, **delta(2, 6, 16))),
+                                   full_attention_interval=2, intermediate_size=32, **delta(2, 6, 16))),
     "qwen3_5_moe_a": ("Qwen3_5Moe", heads(32, 3, 2, 1, 32, vocab_size=96, rope_parameters=rope(1e7, 0.5, [3, 3, 2]),
                                           layer_types=LFLF[:3], full_attention_interval=2, tie_word_embeddings=True, **delta(2, 2, 16, 3),
                                           **experts(8, 3, 32, 64))),
