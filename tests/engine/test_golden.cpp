@@ -1,8 +1,10 @@
 // Whole models against transformers' logits. The smallest defect listed with the golden data, an rms epsilon of 1e-5 for
 // 1e-6 in llama, costs 7e-11: the reference is held below that. The f32 path of the cpu backend with an f16 cache can not
 // see it (but 1e-4, the smallest of the others); 8-bit activations are held to llama.cpp's own distance.
-// The tiny models of experts and hybrids have looser gates, and room for them: a wrong order of value heads costs 1e-1, one expert
-// fewer or weights of experts divided by their sum, or not, 1e-3. Their prompts keep every router's choice clear of rounding.
+// The tiny models of experts and hybrids: the reference is within 7e-13 of transformers, in hybrids within 8e-12. The smallest
+// defects tried are an rms epsilon ten times too large, 7e-11 in qwen3_moe_a, and in hybrids a rope theta 10 % too large, 3e-9 in
+// qwen3_5_b; a wrong order of value heads costs 5e-1, one expert fewer 8e-3, expert weights divided by their sum, or not, 2e-3.
+// Their prompts keep every router's choice clear of rounding.
 #include <algorithm>
 
 #include "core/error.h"
@@ -65,7 +67,7 @@ TEST_CASE("tiny models of experts and of Gated DeltaNet agree with transformers 
     for (const std::string backend : {"reference", "cpu"}) {
       INFO(name << " on " << backend);
       Session session(options(g.path("f16"), backend), kernels());
-      const double gate = backend == "cpu" ? 1e-5 : g.hybrid ? 1e-9 : 1e-10;
+      const double gate = backend == "cpu" ? 1e-5 : g.hybrid ? 1e-10 : 2e-11;
       CHECK(nmse(logits(session, g.tokens_33), g.oracle("f16_33")) <= gate);
       CHECK(nmse(logits(session, g.tokens_150), g.oracle("f16_150_last8")) <= gate);
       CHECK(greedy(session, g.tokens_33, 24) == g.greedy_24);
@@ -74,10 +76,10 @@ TEST_CASE("tiny models of experts and of Gated DeltaNet agree with transformers 
 }
 
 TEST_CASE("feeding a prompt to a tiny model in pieces does not change its logits") {
-  // Pieces of 1 run Gated DeltaNet token by token, those of 64 and the whole prompt in chunks: the same sums in another order.
+  // Gated DeltaNet may have one form for a token and another for a prompt: the same sums in another order (4e-13 of the logits).
   for (const auto& name : tiny_names()) {
     const Golden g = golden(name);
-    for (const auto& [backend, gate] : {std::pair{"reference", 1e-8}, std::pair{"cpu", 1e-5}}) {
+    for (const auto& [backend, gate] : {std::pair{"reference", 1e-10}, std::pair{"cpu", 1e-5}}) {
       Session session(options(g.path("f16"), backend), kernels());
       const auto whole = logits(session, g.tokens_150);
       for (const int64_t chunk : {1, 7, 64}) {
