@@ -12,7 +12,14 @@ namespace kerf {
 namespace {
 
 using Load = std::unique_ptr<Model> (*)(HParams, WeightFinder&);
-constexpr std::array<std::pair<std::string_view, Load>, 3> kArchitectures{{{"llama", load_llama}, {"qwen2", load_qwen2}, {"qwen3", load_qwen3}}};
+constexpr std::array<std::pair<std::string_view, Load>, 8> kArchitectures{{{"llama", load_llama},
+                                                                           {"qwen2", load_qwen2},
+                                                                           {"qwen2moe", load_qwen2moe},
+                                                                           {"qwen3", load_qwen3},
+                                                                           {"qwen3moe", load_qwen3moe},
+                                                                           {"qwen3next", load_qwen3next},
+                                                                           {"qwen35", load_qwen35},
+                                                                           {"qwen35moe", load_qwen35moe}}};
 
 }  // namespace
 

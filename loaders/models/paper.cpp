@@ -35,6 +35,11 @@ Value Paper::linear(Value x, const Weight& w, const Weight& bias) {
   return g.append(Add{}, {y, b});
 }
 
+Value Paper::experts(Value x, const Weight& w, Value ids) {
+  const Value weights = weight(w);
+  return g.append(ExpertMatMul{}, {x, weights, ids});
+}
+
 Value Paper::norm(Value x, const Weight& w, float eps) {
   const Value weights = weight_f32(w);
   return g.append(RmsNorm{.eps = eps}, {x, weights});

@@ -47,6 +47,10 @@ struct Paper {
   Value rope(Value x, Value table, Rope r, std::string_view name) { return g.append(r, {x, table}, name); }
   Value add(Value a, Value b) { return g.append(Add{}, {a, b}); }
   Value swiglu(Value gate, Value up) { return g.append(SwiGlu{}, {gate, up}); }
+  /// Columns first .. first+count-1 of each group of columns.
+  Value columns(Value x, Columns c, std::string_view name) { return g.append(c, {x}, name); }
+  /// Each slot of ids [T,U] multiplied with the rows of its expert: x [T,K] or [T*U,K], w [X,N,K] -> [T*U,N].
+  Value experts(Value x, const Weight& w, Value ids);
   Value rows(Value table, Value ids, std::string_view name = {}) { return g.append(Rows{}, {table, ids}, name); }
 };
 
