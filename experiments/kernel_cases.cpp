@@ -252,6 +252,132 @@ void cases_of(Cases& cases, const RopeCache&) {
         }
 }
 
+void cases_of(Cases& cases, const Columns&) {
+  for (const int64_t T : {1, 3, 17})
+    for (const auto& [groups, group, first, count] :
+         {std::array<int64_t, 4>{1, 7, 2, 3}, {1, 96, 0, 33}, {4, 64, 32, 32}, {6, 128, 0, 64}, {16, 512, 256, 256}, {9, 6, 3, 3}})
+      add(cases, Columns{.group = group, .first = first, .count = count}, {matrix(DType::f32, T, groups * group)});
+}
+
+void cases_of(Cases& cases, const SigmoidGate&) {
+  for (const int64_t T : {1, 3, 17})
+    for (const int64_t E : {1, 7, 16, 33, 576, 2048}) {
+      add(cases, SigmoidGate{}, {matrix(DType::f32, T, E), matrix(DType::f32, T, E)});
+      if (E > 1) add(cases, SigmoidGate{}, {matrix(DType::f32, T, E), matrix(DType::f32, T, 1)});
+    }
+}
+
+void cases_of(Cases& cases, const Router&) {
+  for (const int64_t T : {1, 5, 33})
+    for (const auto& [X, used] : {std::pair<int64_t, int>{1, 1}, {5, 5}, {8, 2}, {17, 4}, {60, 4}, {128, 8}, {256, 8}, {512, 10}, {1024, 16}})
+      for (const bool renormalize : {true, false}) add(cases, Router{.used = used, .renormalize = renormalize}, {matrix(DType::f32, T, X)});
+}
+
+// Experts that nobody is routed to, one that gets all tokens, more slots than a kernel takes at a time, ragged rows.
+struct ExpertShape {
+  int64_t T, X, used, N, k32, blocks;
+};
+constexpr ExpertShape kExpertShapes[] = {{1, 8, 2, 33, 64, 1},   {1, 4, 1, 16, 160, 2},  {2, 60, 4, 7, 96, 1},   {5, 3, 3, 48, 256, 1},
+                                         {9, 128, 8, 16, 32, 1}, {33, 8, 2, 40, 192, 1}, {40, 4, 4, 33, 576, 2}, {70, 2, 1, 64, 512, 2}};
+
+/// Calls f(weights [X,N,K], ids, x by format and by token or slot) for each shape and weight type.
+template <class F>
+void for_each_expert_problem(bool by_token, F&& f) {
+  for (const DType t : weight_types())
+    for (const auto& s : kExpertShapes) {
+      const int block = info(t).block_values;
+      const int64_t K = block <= 32 ? s.k32 : s.blocks * block;
+      const TensorDesc w{t, {1, s.X, s.N, K}}, ids = matrix(DType::i32, s.T, s.used);
+      for (const DType x : {DType::f32, DType::q8_g16, DType::bf16_t16})
+        for (const int64_t rows : {s.T, s.T * s.used})
+          if (K % info(x).block_values == 0 && (rows == s.T * s.used || by_token)) f(w, ids, matrix(x, rows, K));
+    }
+}
+
+void cases_of(Cases& cases, const ExpertMatMul&) {
+  size_t n = 0;
+  for_each_expert_problem(true, [&](const TensorDesc& w, const TensorDesc& ids, const TensorDesc& x) {
+    add_one(cases, ExpertMatMul{}, {x, w, ids}, kKinds[++n % kKinds.size()]);
+  });
+}
+
+void cases_of(Cases& cases, const ExpertSum&) {
+  for (const int64_t T : {1, 3, 17})
+    for (const int64_t used : {1, 2, 8})
+      for (const int64_t E : {1, 7, 33, 576}) add(cases, ExpertSum{}, {matrix(DType::f32, T * used, E), matrix(DType::f32, T, used)});
+}
+
+void cases_of(Cases& cases, const ExpertSwiGlu&) {
+  size_t n = 0;
+  for_each_expert_problem(true, [&](const TensorDesc& w, const TensorDesc& ids, const TensorDesc& x) {
+    if (x.rows() != ids.rows()) return;
+    const TensorDesc up = ++n % 4 == 0 && info(w.dtype).block_values <= 32 ? TensorDesc{DType::q4_0, w.shape} : w;  // two types now and then
+    if (up.cols() % info(up.dtype).block_values == 0) add_one(cases, ExpertSwiGlu{}, {x, w, up, ids}, kKinds[n % kKinds.size()]);
+  });
+}
+
+void cases_of(Cases& cases, const ExpertMatMulSum&) {
+  size_t n = 0;
+  for_each_expert_problem(false, [&](const TensorDesc& w, const TensorDesc& ids, const TensorDesc& x) {
+    add_one(cases, ExpertMatMulSum{}, {x, w, ids, {DType::f32, ids.shape}}, kKinds[++n % kKinds.size()]);
+  });
+}
+
+void cases_of(Cases& cases, const L2Norm&) {
+  for (const int64_t T : {1, 3, 17})
+    for (const int group : {1, 7, 16, 33, 64, 128, 256})
+      for (const int64_t groups : {1, 4}) add(cases, L2Norm{.group = group, .eps = groups == 4 ? 1e-5f : 1e-6f}, {matrix(DType::f32, T, groups * group)});
+}
+
+void cases_of(Cases& cases, const CausalConv&) {
+  for (const int64_t T : {1, 2, 3, 5, 33, 65})
+    for (const auto& [keys, values] : {std::pair<int64_t, int64_t>{1, 1}, {16, 33}, {64, 128}, {256, 512}})
+      for (const int64_t J : {2, 4, 5})
+        for (const int64_t depth : {0, 7}) {
+          if (J != 4 && depth == 0) continue;
+          const int64_t C = 2 * keys + values;
+          add(cases, CausalConv{.keys = keys}, {matrix(DType::f32, T, C), matrix(DType::f32, C, J), matrix(DType::f32, J - 1, C), vector_of(DType::i32, T)},
+              depth);
+        }
+}
+
+void cases_of(Cases& cases, const DeltaGates&) {
+  for (const int64_t T : {1, 3, 65})
+    for (const int64_t H : {1, 7, 16, 32, 48}) {
+      const TensorDesc x = matrix(DType::f32, T, H), v = vector_of(DType::f32, H);
+      add(cases, DeltaGates{}, {x, v, v, x});
+    }
+}
+
+void cases_of(Cases& cases, const GatedDeltaRule&) {
+  struct Shape {
+    int64_t T;
+    int Hk;
+    int64_t Hv, dk, dv;
+  };
+  // Lengths around chunks of 32 and 64; heads with and without company; sizes no register is made for.
+  constexpr Shape kShapes[] = {{1, 1, 1, 128, 128}, {1, 2, 4, 64, 64}, {1, 3, 3, 7, 5},     {2, 1, 3, 16, 33},  {3, 2, 2, 128, 128}, {5, 2, 6, 48, 20},
+                               {31, 1, 2, 32, 64},  {63, 1, 1, 64, 64}, {64, 1, 2, 128, 128}, {65, 2, 4, 64, 64}, {200, 1, 2, 32, 32}, {1000, 1, 1, 64, 16},
+                               {130, 1, 1, 128, 64}};
+  for (const Shape& s : kShapes)
+    for (const auto order : {HeadOrder::grouped, HeadOrder::tiled})
+      for (const int64_t depth : {0, 9}) {
+        if (order == HeadOrder::tiled && s.Hk == s.Hv) continue;
+        const TensorDesc q = matrix(DType::f32, s.T, s.Hk * s.dk), v = matrix(DType::f32, s.T, s.Hv * s.dv), g = matrix(DType::f32, s.T, s.Hv);
+        add(cases, GatedDeltaRule{.n_head_k = s.Hk, .order = order, .scale = 0.125f},
+            {q, q, v, g, g, {DType::f32, {1, s.Hv, s.dv, s.dk}}, vector_of(DType::i32, s.T)}, depth);
+      }
+}
+
+void cases_of(Cases& cases, const GatedRmsNorm&) {
+  for (const int64_t T : {1, 3, 17})
+    for (const int64_t n : {1, 7, 16, 33, 64, 128})
+      for (const int64_t groups : {1, 4}) {
+        const TensorDesc x = matrix(DType::f32, T, groups * n);
+        add(cases, GatedRmsNorm{}, {x, vector_of(DType::f32, n), x});
+      }
+}
+
 /// Calls f(Alternative{}) for each op of the variant.
 template <class F, class... Ops>
 void for_each_op(std::variant<Ops...>*, F&& f) {

@@ -95,6 +95,14 @@ Attempt attempt(const Kernel& kernel, const Problem& p, const KernelInputs& inpu
 
 std::vector<float> decoded(const TensorDesc& d, const std::vector<std::byte>& bytes) {
   std::vector<float> values(static_cast<size_t>(d.size()));
+  if (d.dtype == DType::i32) {
+    for (size_t i = 0; i < values.size(); ++i) {
+      int32_t v = 0;
+      std::memcpy(&v, bytes.data() + 4 * i, 4);
+      values[i] = static_cast<float>(v);
+    }
+    return values;
+  }
   for (int64_t r = 0; r < d.rows(); ++r) quant::decode_row_of(d, bytes.data(), r, values.data() + r * d.cols());
   return values;
 }
@@ -303,6 +311,189 @@ struct MakeGate {
       keys.allowed[at] = row.yardstick * row.ulps * kUlp + row.absolute + step;
     }
     return {each([&](size_t i) { return rotated(c.rope, q, dims, i); }), kind == DataKind::exact ? Gate{} : keys, {}};
+  }
+  Gates operator()(const Columns&) const { return {{}}; }
+  Gates operator()(const SigmoidGate&) const {
+    const auto x = decoded(p.in[0], in.bytes[0]);
+    return {each([&](size_t i) { return Row{std::fabs(want[0][i]), 16, 0x1p-100 * (1 + std::fabs(double(x[i])))}; })};
+  }
+  Gates operator()(const Router&) const {
+    const double ulps = 32 + roundings(static_cast<double>(p.in[0].cols()), kind) / 4;
+    return {{}, each([&](size_t i) { return Row{std::fabs(want[1][i]), ulps, 0x1p-100}; }, 1)};
+  }
+  Gates operator()(const L2Norm& n) const {
+    const double ulps = 8 + roundings(static_cast<double>(n.group), kind) / 4;
+    return {each([&](size_t i) { return Row{std::fabs(want[0][i]), ulps, 0x1p-140}; })};
+  }
+  Gates operator()(const GatedRmsNorm&) const {
+    const auto x = decoded(p.in[0], in.bytes[0]);
+    const double ulps = 24 + roundings(static_cast<double>(p.in[1].cols()), kind) / 4;
+    return {each([&](size_t i) { return Row{std::fabs(want[0][i]), ulps, 0x1p-100 * (1 + 1e4 * std::fabs(double(x[i])))}; })};
+  }
+  Gates operator()(const ExpertSum&) const {
+    const auto y = decoded(p.in[0], in.bytes[0]), weights = decoded(p.in[1], in.bytes[1]);
+    const auto U = static_cast<size_t>(p.in[1].cols()), E = static_cast<size_t>(p.in[0].cols());
+    return {each([&](size_t i) {
+      double sum = 0;
+      for (size_t s = i / E * U; s < (i / E + 1) * U; ++s) sum += std::fabs(double(weights[s]) * y[s * E + i % E]);
+      return Row{sum, kind == DataKind::exact ? 0. : roundings(static_cast<double>(U), kind) + 1, 0x1p-146};
+    })};
+  }
+  /// expert_matmul on f(x) and f(w) in f32: absolute values give sum |x w| of each output, squares what a random walk may be.
+  template <class F>
+  std::vector<float> expert_products(size_t w, F&& f) const {
+    const size_t ids = expert_inputs(p.op)->ids;
+    KernelInputs changed;
+    std::vector<TensorDesc> descs;
+    for (const size_t i : {size_t{0}, w}) {
+      descs.push_back({DType::f32, p.in[i].shape});
+      auto v = decoded(p.in[i], in.bytes[i]);
+      for (float& x : v) x = f(x);
+      auto& bytes = changed.bytes.emplace_back(v.size() * 4);
+      std::memcpy(bytes.data(), v.data(), bytes.size());
+    }
+    descs.push_back(p.in[ids]);
+    changed.bytes.push_back(in.bytes[ids]);
+    const Problem q = problem(ExpertMatMul{}, descs);
+    return decoded(q.out[0], attempt(*reference.find("reference/expert_matmul"), q, changed, pool, kPatterns[0]).out[0]);
+  }
+  /// What a kernel may be off by where it rounds operands to a coarser format, in its units.
+  std::vector<double> expert_walks(size_t w, const std::vector<float>& sums) const {
+    std::vector<double> walks;
+    const auto squares = kind == DataKind::normal ? expert_products(w, [](float x) { return x * x; }) : std::vector<float>{};
+    for (size_t i = 0; i < sums.size(); ++i)
+      walks.push_back(kind == DataKind::normal ? std::min(2.01 * sums[i], 6 * std::sqrt(double(squares[i]))) : 2.01 * sums[i]);
+    return walks;
+  }
+  static float magnitude(float x) { return std::fabs(x); }
+  static float same(float x) { return x; }
+
+  Gates operator()(const ExpertMatMul&) const {
+    if (kind == DataKind::exact && is_bf16(p.in[1], in.bytes[1])) return {{}};
+    const auto sums = expert_products(1, magnitude);
+    const auto K = static_cast<double>(p.in[1].cols());
+    Gate g = each([&](size_t i) { return Row{sums[i], kind == DataKind::exact ? 0. : roundings(K, kind) + 1, K * 0x1p-149}; });
+    g.operands = expert_walks(1, sums);
+    return {g};
+  }
+  /// As for matmul_swiglu.
+  Gates operator()(const ExpertSwiGlu&) const {
+    Gate g;
+    const auto gate_sums = expert_products(1, magnitude), up_sums = expert_products(2, magnitude);
+    const auto gate = expert_products(1, same), up = expert_products(2, same);
+    const double ulps = kind == DataKind::exact ? 1 : roundings(static_cast<double>(p.in[1].cols()), kind) + 1;
+    for (size_t i = 0; i < want[0].size(); ++i) {
+      const double silu = double(gate[i]) / (1 + std::exp(-double(gate[i])));
+      const double yardstick = 1.1 * gate_sums[i] * std::fabs(double(up[i])) + std::fabs(silu) * up_sums[i];
+      g.yardstick.push_back(yardstick);
+      g.allowed.push_back(kUlp * (ulps * yardstick + 16 * std::fabs(double(want[0][i]))) + 0x1p-100 * (1 + std::fabs(double(up[i]))));
+      g.operands.push_back(2.01 * yardstick);
+    }
+    return {g};
+  }
+  Gates operator()(const ExpertMatMulSum&) const {
+    if (kind == DataKind::exact && is_bf16(p.in[1], in.bytes[1])) return {{}};
+    const auto sums = expert_products(1, magnitude);
+    const auto walks = expert_walks(1, sums);
+    const auto weights = decoded(p.in[3], in.bytes[3]);
+    const auto U = static_cast<size_t>(p.in[3].cols()), N = static_cast<size_t>(p.out[0].cols());
+    const auto over_slots = [&](const auto& v, size_t i) {
+      double sum = 0;
+      for (size_t s = i / N * U; s < (i / N + 1) * U; ++s) sum += std::fabs(double(weights[s])) * v[s * N + i % N];
+      return sum;
+    };
+    const auto K = static_cast<double>(p.in[1].cols());
+    Gate g = each([&](size_t i) {
+      return Row{over_slots(sums, i), kind == DataKind::exact ? 0. : roundings(K, kind) + roundings(static_cast<double>(U), kind) + 2, K * 0x1p-140};
+    });
+    for (size_t i = 0; i < g.operands.size(); ++i) g.operands[i] = over_slots(walks, i);
+    return {g};
+  }
+  /// d silu(s) <= 1.1 ds, s a sum of J products. The new state is copied values.
+  Gates operator()(const CausalConv& c) const {
+    const auto x = decoded(p.in[0], in.bytes[0]), w = decoded(p.in[1], in.bytes[1]), state = decoded(p.in[2], in.bytes[2]);
+    const auto C = static_cast<size_t>(p.in[0].cols()), J = static_cast<size_t>(p.in[1].cols()), keys = static_cast<size_t>(c.keys);
+    int32_t first = 0;
+    std::memcpy(&first, in.bytes[3].data(), 4);
+    const auto gate = [&](size_t output, size_t begin, size_t width) {
+      return each(
+          [&](size_t i) {
+            const size_t t = i / width, ch = begin + i % width;
+            double sum = 0;
+            for (size_t j = 0; j < J; ++j) {
+              const size_t row = t + j;  // of the state, then of the batch
+              const double v = row >= J - 1 ? x[(row - (J - 1)) * C + ch] : first == 0 ? 0.f : state[row * C + ch];
+              sum += std::fabs(w[ch * J + j] * v);
+            }
+            const double ulps = (kind == DataKind::exact ? 0 : roundings(static_cast<double>(J), kind)) + 16;
+            return Row{std::max(1.1 * sum, std::fabs(double(want[output][i]))), ulps, 0x1p-100};
+          },
+          output);
+    };
+    return {gate(0, 0, keys), gate(1, keys, keys), gate(2, 2 * keys, C - 2 * keys), {}};
+  }
+  /// exp(x) for a rounded sum x = alpha + dt_bias is off by as many ulps as the sum's terms are large.
+  Gates operator()(const DeltaGates&) const {
+    const auto alpha = decoded(p.in[0], in.bytes[0]), dt = decoded(p.in[1], in.bytes[1]), a = decoded(p.in[2], in.bytes[2]);
+    return {each([&](size_t i) {
+              const double terms = std::fabs(double(alpha[i])) + std::fabs(double(dt[i % dt.size()]));
+              const double rate = std::fabs(double(a[i % a.size()]));
+              return Row{std::max(std::fabs(double(want[0][i])), 0x1p-100), 16 + 2 * terms, kUlp * rate * terms + 0x1p-100 * (1 + rate)};
+            }),
+            each([&](size_t i) { return Row{std::fabs(want[1][i]), 16, 0x1p-100}; }, 1)};
+  }
+  /// An error e of a row of a state is carried along by S (I - b k k^T) exp(g), which does not make it longer; each step adds the
+  /// roundings of two products with the key and of one update. Norms of rows bound both; serial and chunked forms alike.
+  Gates operator()(const GatedDeltaRule& d) const {
+    const auto q = decoded(p.in[0], in.bytes[0]), k = decoded(p.in[1], in.bytes[1]), v = decoded(p.in[2], in.bytes[2]);
+    const auto g = decoded(p.in[3], in.bytes[3]), b = decoded(p.in[4], in.bytes[4]), state = decoded(p.in[5], in.bytes[5]);
+    const int64_t T = p.in[0].rows(), H = p.in[5].shape[1], dv = p.in[5].shape[2], dk = p.in[5].shape[3], Kk = p.in[0].cols();
+    int32_t first = 0;
+    std::memcpy(&first, in.bytes[6].data(), 4);
+    Gate out, end;
+    for (Gate* gate : {&out, &end}) {
+      const size_t n = gate == &out ? want[0].size() : want[1].size();
+      gate->yardstick.resize(n), gate->allowed.resize(n), gate->operands.resize(n);
+    }
+    if (kind == DataKind::exact) return {{}, {}};
+    const double per_step = roundings(static_cast<double>(dk), kind) + 8;
+    std::vector<double> S(static_cast<size_t>(dk));
+    for (int64_t row = 0; row < H * dv; ++row) {
+      const int64_t h = row / dv, from = (d.order == HeadOrder::tiled ? h % d.n_head_k : h / (H / d.n_head_k)) * dk;
+      for (int64_t i = 0; i < dk; ++i) S[static_cast<size_t>(i)] = first == 0 ? 0 : double(state[static_cast<size_t>(row * dk + i)]);
+      const auto norm = [&] {
+        double squares = 0;
+        for (const double s : S) squares += s * s;
+        return std::sqrt(squares);
+      };
+      double error = 0;  // in units of 2^-24
+      for (int64_t t = 0; t < T; ++t) {
+        const auto at = static_cast<size_t>(t * H + h);
+        const double decay = std::exp(double(g[at])), before = norm(), value = std::fabs(double(v[static_cast<size_t>(t * H * dv + row)]));
+        double held = 0, answer = 0, q2 = 0;
+        for (int64_t i = 0; i < dk; ++i) held += (S[static_cast<size_t>(i)] *= decay) * k[static_cast<size_t>(t * Kk + from + i)];
+        const double change = b[at] * (v[static_cast<size_t>(t * H * dv + row)] - held);
+        for (int64_t i = 0; i < dk; ++i) {
+          const double qi = q[static_cast<size_t>(t * Kk + from + i)];
+          answer += (S[static_cast<size_t>(i)] += change * k[static_cast<size_t>(t * Kk + from + i)]) * qi;
+          q2 += qi * qi;
+        }
+        error = decay * error + per_step * (decay * before + value);  // exp(g) itself is off by 4 and |g| units
+        error += decay * before * std::fabs(double(g[at]));
+        const double scale = d.scale * std::sqrt(q2), most = norm();
+        const auto o = static_cast<size_t>(t * H * dv + row);
+        out.yardstick[o] = scale * (most + 0x1p-60);
+        out.allowed[o] = kUlp * scale * (error + per_step * most) + 0x1p-120;
+        out.operands[o] = scale * (error + per_step * most);
+      }
+      for (int64_t i = 0; i < dk; ++i) {
+        const auto e = static_cast<size_t>(row * dk + i);
+        end.yardstick[e] = norm() + 0x1p-60;
+        end.allowed[e] = kUlp * (error + 2 * norm()) + 0x1p-120;
+        end.operands[e] = error + 2 * norm();
+      }
+    }
+    return {out, end};
   }
   Gates operator()(const SwiGlu&) const {  // exp overflows in f32 where silu is 0 to 30 digits: the absolute part
     const auto up = decoded(p.in[1], in.bytes[1]);

@@ -274,6 +274,90 @@ struct MakeInputs {
              values(Random(seed, 4), p.in[4], {DataKind::normal}), v.bytes[0], v.bytes[2]},
             {}};
   }
+  KernelInputs operator()(const Columns&) const { return plain(); }
+  KernelInputs operator()(const SigmoidGate&) const { return plain({kind, 100}); }
+  KernelInputs operator()(const Router&) const { return plain({kind, 80, false}); }
+  KernelInputs operator()(const L2Norm&) const { return plain(); }
+  KernelInputs operator()(const GatedRmsNorm&) const { return plain({kind, 100}); }
+  KernelInputs operator()(const ExpertSum&) const { return plain(); }
+  KernelInputs operator()(const ExpertMatMul&) const { return experts({kind}); }
+  KernelInputs operator()(const ExpertSwiGlu&) const { return experts({kind, 100, false}); }
+  KernelInputs operator()(const ExpertMatMulSum&) const { return experts({kind}); }
+  /// Each token's experts drawn without repetition; what lies in an expert that no token is routed to must not matter.
+  KernelInputs experts(RowMaker maker) const {
+    const ExpertInputs e = *expert_inputs(p.op);
+    const auto X = static_cast<size_t>(p.in[1].shape[1]), used = static_cast<size_t>(p.in[e.ids].cols());
+    Random random(seed, 9);
+    std::vector<int32_t> all(X), ids;
+    std::iota(all.begin(), all.end(), 0);
+    for (int64_t t = 0; t < p.in[e.ids].rows(); ++t) {
+      for (size_t u = 0; u < used; ++u) std::swap(all[u], all[u + static_cast<size_t>(random.below(static_cast<int64_t>(X - u)))]);
+      ids.insert(ids.end(), all.begin(), all.begin() + static_cast<std::ptrdiff_t>(used));
+    }
+    KernelInputs in;
+    for (size_t i = 0; i < p.in.size(); ++i) in.bytes.push_back(i == e.ids ? integers(ids) : values(Random(seed, i), p.in[i], maker));
+    for (size_t i = e.first; i < e.first + e.count; ++i)
+      for (size_t x = 0; x < X; ++x)
+        if (const size_t bytes = in.bytes[i].size() / X; std::find(ids.begin(), ids.end(), static_cast<int32_t>(x)) == ids.end())
+          in.holes.push_back({i, x * bytes, bytes});
+    return in;
+  }
+  /// Consecutive positions; from 0 on the state's old content must not matter.
+  void follow(KernelInputs& in, size_t positions_input, size_t state) const {
+    Random random(seed, 9);
+    const int64_t T = p.in[positions_input].cols(), first = depth >= 0 ? depth : random.below(3);
+    std::vector<int32_t> at(static_cast<size_t>(T));
+    std::iota(at.begin(), at.end(), static_cast<int32_t>(first));
+    in.bytes[positions_input] = integers(at);
+    if (first == 0) in.holes.push_back({state, 0, in.bytes[state].size()});
+  }
+  KernelInputs operator()(const CausalConv&) const {
+    KernelInputs in;
+    for (size_t i = 0; i < 3; ++i) in.bytes.push_back(values(Random(seed, i), p.in[i], {kind, 100, false}));
+    in.bytes.emplace_back();
+    follow(in, 3, 2);
+    return in;
+  }
+  KernelInputs operator()(const DeltaGates&) const {
+    KernelInputs in = plain({kind, 100, false});
+    Random random(seed, 9);
+    for (size_t i = 0; i < in.bytes[2].size(); i += 4)
+      put(&in.bytes[2][i], kind == DataKind::exact ? -static_cast<float>(random.below(3)) : static_cast<float>(-0.3 - 8 * random.uniform()));
+    return in;
+  }
+  /// Keys and queries of length one, as L2Norm leaves them (else a state grows without bound). Exact: one-hot keys, no decay,
+  /// rates 0 and 1. Adversarial: one direction of keys for all tokens, decay from none to e^-100, all or nothing taken.
+  KernelInputs operator()(const GatedDeltaRule& d) const {
+    KernelInputs in;
+    for (size_t i = 0; i < 6; ++i) in.bytes.push_back(values(Random(seed, i), p.in[i], {i == 5 ? std::min(kind, DataKind::normal) : kind, 100, false}));
+    in.bytes.emplace_back();
+    follow(in, 6, 5);
+    Random random(seed, 10);
+    const int64_t dk = p.in[5].shape[3], rows = p.in[0].rows() * d.n_head_k;
+    for (const size_t i : {size_t{0}, size_t{1}})
+      for (int64_t r = 0; r < rows; ++r) {
+        std::vector<float> row(static_cast<size_t>(dk));
+        double squares = 0;
+        for (float& v : row) squares += (v = static_cast<float>(random.normal())) * double(v);
+        for (float& v : row) v = static_cast<float>(v / std::sqrt(squares));
+        if (kind == DataKind::exact && i == 1) {
+          std::fill(row.begin(), row.end(), 0.f);
+          row[static_cast<size_t>(random.below(dk))] = random.below(2) ? 1.f : -1.f;
+        }
+        if (kind == DataKind::exact && i == 0) continue;  // small integers
+        if (kind == DataKind::adversarial && i == 1 && r >= d.n_head_k && random.below(8) != 0)
+          std::memcpy(row.data(), in.bytes[i].data() + 4 * (r - d.n_head_k) * dk, row.size() * 4);
+        std::memcpy(in.bytes[i].data() + 4 * r * dk, row.data(), row.size() * 4);
+      }
+    for (size_t i = 0; i < in.bytes[3].size(); i += 4) {
+      const double u = random.uniform();
+      put(&in.bytes[3][i], kind == DataKind::exact    ? 0.f
+                           : kind == DataKind::normal ? static_cast<float>(-8 * u * u * u * u)
+                                                      : std::array{0.f, -1e-6f, -8.f, -100.f}[static_cast<size_t>(random.below(4))]);
+      put(&in.bytes[4][i], kind == DataKind::normal ? static_cast<float>(random.uniform()) : static_cast<float>(random.below(2)));
+    }
+    return in;
+  }
   KernelInputs operator()(const RopeTable&) const {
     Random random(seed, 9);
     KernelInputs in{{integers(positions(random, p.in[0].cols(), 131072, depth))}, {}};
