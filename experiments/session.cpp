@@ -34,6 +34,7 @@ Session::Session(SessionOptions options, const Registry& registry, const Progres
       pool_(options_.threads > 0 ? options_.threads : usable_cores()),
       file_(gguf::File::open(options_.model, options_.file)) {
   model_ = load_model(file_, warnings_, options_.file.strict);
+  weight_bytes_ = std::make_unique<WeightBytes>(file_, model_->assemblies());
   if (options_.check) {
     const auto bad = scan_values(file_);
     if (!bad.empty()) throw bad.front();
@@ -116,8 +117,8 @@ Session::Session(SessionOptions options, const Registry& registry, const Progres
   std::vector<Device*> owned;
   for (const auto& d : devices_) owned.push_back(d.get());
   storage_ = std::make_unique<Storage>(owned, graph, placement_,
-                                       Storage::Weights{.source = [this](const std::string& name) { return file_.data(*file_.tensor(name)); },
-                                                        .done = [this](const std::string& name) { file_.release(*file_.tensor(name)); }},
+                                       Storage::Weights{.source = [this](const std::string& name) { return weight_bytes_->of(name); },
+                                                        .done = [this](const std::string& name) { weight_bytes_->release(name); }},
                                        registry_, pool_, progress);
   storage_->reserve(large);
   storage_->reserve(small);
@@ -136,7 +137,8 @@ void Session::check_host_memory() const {
   int64_t memory = 0;  // of all devices: the pretended ones take host memory too. Host weights are the file's pages.
   for (const auto& [id, bytes] : reserved_) memory += bytes;
   for (const auto& home : placement_.homes)
-    if (home.kind == Kind::state || home.device != kHost || home.is_prepared()) memory += device_aligned(home.bytes());
+    if (home.kind == Kind::state || home.device != kHost || home.is_prepared() || weight_bytes_->is_assembled(home.name))
+      memory += device_aligned(home.bytes());
   const auto available = available_memory();
   if (!available || memory <= *available) return;
   const int64_t per_position = [&] {

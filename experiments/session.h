@@ -99,6 +99,7 @@ class Session {
   gguf::File file_;
   std::vector<std::string> warnings_;
   std::unique_ptr<Model> model_;
+  std::unique_ptr<WeightBytes> weight_bytes_;     // of the file's tensors and of weights put together from them
   std::vector<std::unique_ptr<Device>> devices_;  // before storage_, whose buffers go back to them
   int64_t context_ = 0, position_ = 0;
   DType k_ = DType::f16, v_ = DType::f16;

@@ -256,8 +256,7 @@ class Reader {
 
   void settle_layers() {
     HParams& h = raw_.h;
-    if (h.n_nextn >= raw_.n_block)
-      refuse(full("nextn_predict_layers"), fmt::format("< block_count {}", raw_.n_block), fmt::format("{}", h.n_nextn));
+    if (h.n_nextn >= raw_.n_block) refuse(full("nextn_predict_layers"), fmt::format("< block_count {}", raw_.n_block), fmt::format("{}", h.n_nextn));
     h.n_layer = raw_.n_block - h.n_nextn;
   }
 
@@ -325,8 +324,7 @@ class Reader {
         refuse(key, "", fmt::format("array of {}, expected block_count = {}", flags.size(), raw_.n_block));
       for (size_t l = 0; l < layers; ++l) h.recurrent[l] = flags[l] != 0;
     } else {
-      for (size_t l = 0; l < layers; ++l)
-        h.recurrent[l] = zeros ? kv[l] == 0 : (static_cast<int64_t>(l) + 1) % raw_.attention_interval != 0;
+      for (size_t l = 0; l < layers; ++l) h.recurrent[l] = zeros ? kv[l] == 0 : (static_cast<int64_t>(l) + 1) % raw_.attention_interval != 0;
     }
     for (size_t b = 0; b < kv.size(); ++b) {
       const bool attention = b >= layers || !h.recurrent[b];
@@ -334,7 +332,8 @@ class Reader {
         refuse(full(kHeadCountKv), attention ? fmt::format("{} for every layer with attention", h.n_head_kv) : fmt::format("0 or {}", h.n_head_kv),
                fmt::format("{} for layer {}", kv[b], b));
     }
-    if (zeros) h.repairs.push_back(fmt::format("{}: one value per layer, 0 for recurrent ones; {} taken for all others", full(kHeadCountKv), h.n_head_kv));
+    if (zeros)
+      h.repairs.push_back(fmt::format("{}: one value per layer, 0 for recurrent ones; {} taken for all others", full(kHeadCountKv), h.n_head_kv));
   }
 
   void settle_heads() {
@@ -342,8 +341,7 @@ class Reader {
     if (!file_.find(full(kHeadCountKv))) h.n_head_kv = h.n_head;
     if (h.n_head_kv < 1 || h.n_head_kv > h.n_head)
       refuse(full(kHeadCountKv), fmt::format("1..head_count = 1..{}", h.n_head), fmt::format("{}", h.n_head_kv));
-    if (h.n_head % h.n_head_kv != 0)
-      refuse(full(kHeadCountKv), "", fmt::format("{} does not divide head_count {}", h.n_head_kv, h.n_head));
+    if (h.n_head % h.n_head_kv != 0) refuse(full(kHeadCountKv), "", fmt::format("{} does not divide head_count {}", h.n_head_kv, h.n_head));
     if (h.head_dim == 0) {
       if (h.n_embd % h.n_head != 0)
         refuse(full("attention.head_count"), "",

@@ -146,9 +146,9 @@ Value swiglu_ffn(Pass& pass, const FfnWeights& w, Value x) {
 Value moe(Pass& pass, const ExpertWeights& w, Value x, Router router) {
   Paper& p = pass.p;
   const auto scope = p.g.scope("experts");
-  const Value logits = p.linear(x, w.router);                                          // [T, X]
+  const Value logits = p.linear(x, w.router);                                      // [T, X]
   const auto routed = p.g.append(router, {logits}, "router", {"ids", "weights"});  // [T, U] each
-  Value gate, up;                                                                      // [T*U, F] each
+  Value gate, up;                                                                  // [T*U, F] each
   if (w.gate_up) {
     const int64_t F = pass.h.experts.n_ff;
     const Value both = p.experts(x, w.gate_up, routed[0]);
@@ -199,9 +199,9 @@ ExpertWeights bind_experts(Binder& bind, const HParams& h) {
   const int64_t E = h.n_embd, X = h.experts.count, F = h.experts.n_ff;
   ExpertWeights w;
   w.router = bind.need("ffn_gate_inp.weight", {X, E});
-  w.gate = bind.need("ffn_gate_exps.weight", {X, F, E});
-  w.up = bind.need("ffn_up_exps.weight", {X, F, E});
-  w.down = bind.need("ffn_down_exps.weight", {X, E, F});
+  w.gate = bind.need_experts("ffn_gate", X, F, E);
+  w.up = bind.need_experts("ffn_up", X, F, E);
+  w.down = bind.need_experts("ffn_down", X, E, F);
   return w;
 }
 
@@ -229,14 +229,27 @@ DeltaWeights bind_delta_net(Binder& bind, const HParams& h) {
   const DeltaParams& d = h.delta;
   const int64_t E = h.n_embd, Hv = d.time_step_rank;
   DeltaWeights w;
-  w.qkv = bind.need("attn_qkv.weight", {d.channels(), E});
-  w.z = bind.need("attn_gate.weight", {d.values(), E});
   w.conv = bind.need("ssm_conv1d.weight", {d.channels(), d.conv_kernel});
-  w.dt_bias = bind.need("ssm_dt.bias", {Hv});
+  w.dt_bias = bind.need("ssm_dt.bias", "ssm_dt", {Hv});
   w.a = bind.need("ssm_a", {Hv});
   w.norm = bind.need("ssm_norm.weight", {d.state_size});
   w.out = bind.need("ssm_out.weight", {E, d.values()});
   return w;
+}
+
+void bind_delta_inputs(Binder& bind, const HParams& h, DeltaWeights& w) {
+  const DeltaParams& d = h.delta;
+  w.qkv = bind.need("attn_qkv.weight", {d.channels(), h.n_embd});
+  w.z = bind.need("attn_gate.weight", {d.values(), h.n_embd});
+  w.beta = bind.need("ssm_beta.weight", {d.time_step_rank, h.n_embd});
+  w.alpha = bind.need("ssm_alpha.weight", {d.time_step_rank, h.n_embd});
+}
+
+void set_aside_companions(WeightFinder& finder) {
+  for (const auto& [prefix, what] :
+       {std::pair{"v.", "the encoder of images"}, std::pair{"mm.", "its projector"}, std::pair{"mtp.", "the predictor of further tokens"}})
+    if (const int64_t n = finder.set_aside(prefix); n > 0)
+      finder.repaired(fmt::format("{} tensor{} {}*: {}, not used", n, n == 1 ? "" : "s", prefix, what));
 }
 
 }  // namespace kerf

@@ -20,9 +20,9 @@ struct FfnWeights {
 
 /// Weights of one mixture of experts. X experts of width F.
 struct ExpertWeights {
-  Weight router{};                   // [X,E]
-  Weight gate{}, up{}, down{};       // [X,F,E] [X,F,E] [X,E,F]
-  Weight gate_up{};                  // [X,2F,E], rows of the gate first; empty: the file has them apart
+  Weight router{};              // [X,E]
+  Weight gate{}, up{}, down{};  // [X,F,E] [X,F,E] [X,E,F]
+  Weight gate_up{};             // [X,2F,E], rows of the gate first; empty: the file has them apart
 };
 /// The expert that every token goes through, scaled by the sigmoid of a product of its own.
 struct SharedExpertWeights {
@@ -31,12 +31,12 @@ struct SharedExpertWeights {
 };
 /// Weights of one Gated DeltaNet layer. Hk heads of q and k, Hv of v, all of size d; C = (2 Hk + Hv) d channels.
 struct DeltaWeights {
-  Weight qkv{}, z{};        // [C,E] [Hv*d,E]
-  Weight beta{}, alpha{};   // [Hv,E] each
-  Weight beta_alpha{};      // [2*Hv,E]: of each head of k, first the betas of its heads of v, then their alphas; empty: apart
-  Weight conv{};            // [C,J]
-  Weight dt_bias{}, a{};    // [Hv] each
-  Weight norm{}, out{};     // [d] [E,Hv*d]
+  Weight qkv{}, z{};       // [C,E] [Hv*d,E]
+  Weight beta{}, alpha{};  // [Hv,E] each
+  Weight beta_alpha{};     // [2*Hv,E]: of each head of k, first the betas of its heads of v, then their alphas; empty: apart
+  Weight conv{};           // [C,J]
+  Weight dt_bias{}, a{};   // [Hv] each
+  Weight norm{}, out{};    // [d] [E,Hv*d]
   explicit operator bool() const { return static_cast<bool>(out); }
 };
 
@@ -90,7 +90,11 @@ ExpertWeights bind_experts(Binder& bind, const HParams& h);
 /// For files that may hold gate and up of all experts as one tensor.
 ExpertWeights bind_experts_or_merged(Binder& bind, const HParams& h);
 SharedExpertWeights bind_shared_expert(Binder& bind, const HParams& h);
-/// All but beta and alpha, which architectures name differently.
+/// All but those that multiply the layer's input, which architectures store differently.
 DeltaWeights bind_delta_net(Binder& bind, const HParams& h);
+/// Those, each a tensor of its own.
+void bind_delta_inputs(Binder& bind, const HParams& h, DeltaWeights& w);
+/// Qwen3.5 files that Ollama makes hold the encoder of images and the predictor of further tokens too.
+void set_aside_companions(WeightFinder& finder);
 
 }  // namespace kerf

@@ -73,7 +73,7 @@ class Llama final : public Model {
     Weight attn_norm{};
     AttentionWeights attn{};
     Weight ffn_norm{};
-    FfnWeights ffn{};         // one of the two is empty
+    FfnWeights ffn{};  // one of the two is empty
     ExpertWeights experts{};
   };
   Weight token_embd_, output_norm_, output_, rope_freqs_;

@@ -12,6 +12,7 @@ class Qwen35 final : public Model {
   Qwen35(HParams hparams, WeightFinder& finder) : Model(std::move(hparams)) {
     const HParams& h = this->hparams();
     const int64_t E = h.n_embd, F = h.n_ff;
+    set_aside_companions(finder);
     Binder top(finder);
     token_embd_ = top.need("token_embd.weight", {h.n_vocab, E});
     output_norm_ = top.need("output_norm.weight", {E});
@@ -22,8 +23,7 @@ class Qwen35 final : public Model {
       w.attn_norm = t.need("attn_norm.weight", {E});
       if (h.recurrent[static_cast<size_t>(l)]) {
         w.delta = bind_delta_net(t, h);
-        w.delta.beta = t.need("ssm_beta.weight", {h.delta.time_step_rank, E});
-        w.delta.alpha = t.need("ssm_alpha.weight", {h.delta.time_step_rank, E});
+        bind_delta_inputs(t, h, w.delta);
       } else {
         w.attn = bind_gated_attention(t, h);
       }

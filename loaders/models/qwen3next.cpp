@@ -23,7 +23,7 @@ class Qwen3Next final : public Model {
       w.attn_norm = t.need("attn_norm.weight", {E});
       if (h.recurrent[static_cast<size_t>(l)]) {
         w.delta = bind_delta_net(t, h);
-        w.delta.beta_alpha = t.need("ssm_ba.weight", {2 * h.delta.time_step_rank, E});
+        bind_inputs(t, w.delta);
       } else {
         w.attn = bind_gated_attention(t, h);
       }
@@ -67,6 +67,32 @@ class Qwen3Next final : public Model {
     ExpertWeights experts{};
     SharedExpertWeights shared{};
   };
+
+  /// Early files have one ssm_in for q, k, v and z: of each head of k, its q and k, then v and z of its heads of v. Rows are
+  /// stored one by one in every format, so that they can be put in order without a change.
+  void bind_inputs(Binder& t, DeltaWeights& w) const {
+    const DeltaParams& d = hparams().delta;
+    const int64_t E = hparams().n_embd, dk = d.state_size, of_v = d.values() / d.group_count, group = 2 * (dk + of_v);
+    w.beta_alpha = t.need("ssm_ba.weight", {2 * d.time_step_rank, E});
+    if (t.has("attn_qkv.weight") || !t.has("ssm_in.weight")) {
+      w.qkv = t.need("attn_qkv.weight", {d.channels(), E});
+      w.z = t.need("attn_gate.weight", {d.values(), E});
+      return;
+    }
+    const Weight in = t.need("ssm_in.weight", {d.group_count * group, E});
+    std::vector<Binder::Rows> qkv, z;
+    const auto from_each_group = [&](std::vector<Binder::Rows>& rows, int64_t first, int64_t count) {
+      for (int64_t g = 0; g < d.group_count; ++g) rows.push_back({.first = g * group + first, .count = count});
+    };
+    from_each_group(qkv, 0, dk);
+    from_each_group(qkv, dk, dk);
+    from_each_group(qkv, 2 * dk, of_v);
+    from_each_group(z, 2 * dk + of_v, of_v);
+    w.qkv = t.rows_of(in, "attn_qkv.weight", qkv);
+    w.z = t.rows_of(in, "attn_gate.weight", z);
+    t.repaired("tensor ssm_in.weight: taken apart into attn_qkv.weight and attn_gate.weight");
+  }
+
   Weight token_embd_, output_norm_, output_;
   std::vector<Layer> layers_;
 };
