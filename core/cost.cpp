@@ -58,8 +58,8 @@ struct CostOf {
             2 * p.in[0].bytes() + p.in[1].bytes() + p.in[2].bytes() + p.in[3].bytes() + p.in[6].bytes() + written};
   }
   Cost operator()(const Columns&) const { return {0, 2 * p.out[0].bytes()}; }
-  Cost operator()(const SigmoidGate&) const { return {3 * outputs(), all_bytes()}; }      // exp, add, divide
-  Cost operator()(const Router&) const { return {5 * p.in[0].size(), all_bytes()}; }      // subtract, exp, add, divide, compare
+  Cost operator()(const SigmoidGate&) const { return {3 * outputs(), all_bytes()}; }  // exp, add, divide
+  Cost operator()(const Router&) const { return {5 * p.in[0].size(), all_bytes()}; }  // subtract, exp, add, divide, compare
   Cost operator()(const ExpertSum&) const { return {2 * p.in[0].size(), all_bytes()}; }
   Cost operator()(const L2Norm&) const { return {3 * outputs(), all_bytes()}; }
   Cost operator()(const CausalConv&) const {  // the state is read and written, its other copy in p.out counts as that

@@ -221,9 +221,9 @@ struct Convert {
   bool operator==(const Convert&) const = default;
 };
 
-using Op = std::variant<Rows, MatMul, Add, RmsNorm, RopeTable, Rope, KvWrite, Attention, SwiGlu, Columns, SigmoidGate, Router, ExpertMatMul, ExpertSum,
-                        L2Norm, CausalConv, DeltaGates, GatedDeltaRule, GatedRmsNorm, MatMuls, MatMulSwiGlu, RopeCache, ExpertSwiGlu, ExpertMatMulSum,
-                        Convert>;
+using Op = std::variant<Rows, MatMul, Add, RmsNorm, RopeTable, Rope, KvWrite, Attention, SwiGlu, Columns, SigmoidGate, Router, ExpertMatMul,
+                        ExpertSum, L2Norm, CausalConv, DeltaGates, GatedDeltaRule, GatedRmsNorm, MatMuls, MatMulSwiGlu, RopeCache, ExpertSwiGlu,
+                        ExpertMatMulSum, Convert>;
 
 /// The input whose memory output `i` of the op is a newer version of; nothing for outputs that are values of their own.
 std::optional<size_t> alias_of(const Op& op, size_t i);

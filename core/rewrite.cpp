@@ -16,6 +16,8 @@ constexpr std::array kRewrites{
     RewriteInfo{"swiglu", "gate and up projections and silu(gate) * up: matmul, matmul, swiglu -> matmul_swiglu"},
     RewriteInfo{"add", "a bias or the residual stream added where the product is: matmul, add -> matmuls"},
     RewriteInfo{"qkv", "projections of the same activations side by side: matmul, matmul, ... -> matmuls"},
+    RewriteInfo{"expert_swiglu", "the same for experts: expert_matmul, expert_matmul, swiglu -> expert_swiglu"},
+    RewriteInfo{"expert_sum", "experts' outputs added where the products are: expert_matmul, expert_sum -> expert_matmul_sum"},
     RewriteInfo{"rope_cache", "rotation of q and k and both cache writes: rope, rope, kv_write, kv_write -> rope_cache"},
 };
 
@@ -116,6 +118,30 @@ std::optional<Found> find_qkv(const Uses& u, size_t first) {
   return Found{{u.g, std::move(parts), std::move(node)}, true};
 }
 
+std::optional<Found> find_expert_swiglu(const Uses& u, size_t n) {
+  const Node& act = u.node(n);
+  if (!std::holds_alternative<SwiGlu>(act.op)) return std::nullopt;
+  const auto gate = u.only<ExpertMatMul>(act.in[0]), up = u.only<ExpertMatMul>(act.in[1]);
+  if (!gate || !up || u.node(*gate).in[0] != u.node(*up).in[0] || u.node(*gate).in[2] != u.node(*up).in[2]) return std::nullopt;
+  std::vector<size_t> parts{*gate, *up, n};
+  std::sort(parts.begin(), parts.end());
+  Node node{.name = joined_name(u.g, {*gate, *up, n}),
+            .op = ExpertSwiGlu{},
+            .in = {u.node(*gate).in[0], u.node(*gate).in[1], u.node(*up).in[1], u.node(*gate).in[2]},
+            .out = act.out};
+  return Found{{u.g, std::move(parts), std::move(node)}};
+}
+
+std::optional<Found> find_expert_sum(const Uses& u, size_t n) {
+  const Node& sum = u.node(n);
+  if (!std::holds_alternative<ExpertSum>(sum.op)) return std::nullopt;
+  const auto product = u.only<ExpertMatMul>(sum.in[0]);
+  if (!product || u.g[u.node(*product).in[0]].desc.rows() != u.g[sum.in[0]].desc.rows()) return std::nullopt;
+  Node node{.name = joined_name(u.g, {*product, n}), .op = ExpertMatMulSum{}, .in = u.node(*product).in, .out = sum.out};
+  node.in.push_back(sum.in[1]);
+  return Found{{u.g, {*product, n}, std::move(node)}};
+}
+
 std::optional<Found> find_rope_cache(const Uses& u, size_t n) {
   const Node& attention = u.node(n);
   if (!std::holds_alternative<Attention>(attention.op)) return std::nullopt;
@@ -177,7 +203,7 @@ Graph apply(const Graph& g, std::optional<Found> (*find)(const Uses&, size_t), c
 std::span<const RewriteInfo> rewrites() { return kRewrites; }
 
 Graph fuse(const Graph& graph, const KernelPolicy& policy, const std::function<bool(const Candidate&)>& wanted) {
-  constexpr std::array kFind{find_swiglu, find_add, find_qkv, find_rope_cache};
+  constexpr std::array kFind{find_swiglu, find_add, find_qkv, find_expert_swiglu, find_expert_sum, find_rope_cache};
   static_assert(kFind.size() == kRewrites.size());
   Graph g = graph;
   for (size_t i = 0; i < kRewrites.size(); ++i)

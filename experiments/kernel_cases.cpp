@@ -326,7 +326,8 @@ void cases_of(Cases& cases, const ExpertMatMulSum&) {
 void cases_of(Cases& cases, const L2Norm&) {
   for (const int64_t T : {1, 3, 17})
     for (const int group : {1, 7, 16, 33, 64, 128, 256})
-      for (const int64_t groups : {1, 4}) add(cases, L2Norm{.group = group, .eps = groups == 4 ? 1e-5f : 1e-6f}, {matrix(DType::f32, T, groups * group)});
+      for (const int64_t groups : {1, 4})
+        add(cases, L2Norm{.group = group, .eps = groups == 4 ? 1e-5f : 1e-6f}, {matrix(DType::f32, T, groups * group)});
 }
 
 void cases_of(Cases& cases, const CausalConv&) {
@@ -336,8 +337,8 @@ void cases_of(Cases& cases, const CausalConv&) {
         for (const int64_t depth : {0, 7}) {
           if (J != 4 && depth == 0) continue;
           const int64_t C = 2 * keys + values;
-          add(cases, CausalConv{.keys = keys}, {matrix(DType::f32, T, C), matrix(DType::f32, C, J), matrix(DType::f32, J - 1, C), vector_of(DType::i32, T)},
-              depth);
+          add(cases, CausalConv{.keys = keys},
+              {matrix(DType::f32, T, C), matrix(DType::f32, C, J), matrix(DType::f32, J - 1, C), vector_of(DType::i32, T)}, depth);
         }
 }
 
@@ -356,9 +357,9 @@ void cases_of(Cases& cases, const GatedDeltaRule&) {
     int64_t Hv, dk, dv;
   };
   // Lengths around chunks of 32 and 64; heads with and without company; sizes no register is made for.
-  constexpr Shape kShapes[] = {{1, 1, 1, 128, 128}, {1, 2, 4, 64, 64}, {1, 3, 3, 7, 5},     {2, 1, 3, 16, 33},  {3, 2, 2, 128, 128}, {5, 2, 6, 48, 20},
-                               {31, 1, 2, 32, 64},  {63, 1, 1, 64, 64}, {64, 1, 2, 128, 128}, {65, 2, 4, 64, 64}, {200, 1, 2, 32, 32}, {1000, 1, 1, 64, 16},
-                               {130, 1, 1, 128, 64}};
+  constexpr Shape kShapes[] = {{1, 1, 1, 128, 128}, {1, 2, 4, 64, 64},    {1, 3, 3, 7, 5},     {2, 1, 3, 16, 33},    {3, 2, 2, 128, 128},
+                               {5, 2, 6, 48, 20},   {31, 1, 2, 32, 64},   {63, 1, 1, 64, 64},  {64, 1, 2, 128, 128}, {65, 2, 4, 64, 64},
+                               {200, 1, 2, 32, 32}, {1000, 1, 1, 64, 16}, {130, 1, 1, 128, 64}};
   for (const Shape& s : kShapes)
     for (const auto order : {HeadOrder::grouped, HeadOrder::tiled})
       for (const int64_t depth : {0, 9}) {

@@ -440,7 +440,11 @@ struct MakeGate {
               const double rate = std::fabs(double(a[i % a.size()]));
               return Row{std::max(std::fabs(double(want[0][i])), 0x1p-100), 16 + 2 * terms, kUlp * rate * terms + 0x1p-100 * (1 + rate)};
             }),
-            each([&](size_t i) { return Row{std::fabs(want[1][i]), 16, 0x1p-100}; }, 1)};
+            each(
+                [&](size_t i) {
+                  return Row{std::fabs(want[1][i]), 16, 0x1p-100};
+                },
+                1)};
   }
   /// An error e of a row of a state is carried along by S (I - b k k^T) exp(g), which does not make it longer; each step adds the
   /// roundings of two products with the key and of one update. Norms of rows bound both; serial and chunked forms alike.

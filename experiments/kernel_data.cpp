@@ -329,7 +329,8 @@ struct MakeInputs {
   /// rates 0 and 1. Adversarial: one direction of keys for all tokens, decay from none to e^-100, all or nothing taken.
   KernelInputs operator()(const GatedDeltaRule& d) const {
     KernelInputs in;
-    for (size_t i = 0; i < 6; ++i) in.bytes.push_back(values(Random(seed, i), p.in[i], {i == 5 ? std::min(kind, DataKind::normal) : kind, 100, false}));
+    for (size_t i = 0; i < 6; ++i)
+      in.bytes.push_back(values(Random(seed, i), p.in[i], {i == 5 ? std::min(kind, DataKind::normal) : kind, 100, false}));
     in.bytes.emplace_back();
     follow(in, 6, 5);
     Random random(seed, 10);

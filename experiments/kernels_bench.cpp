@@ -62,6 +62,7 @@ int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 /// Whether input i comes from memory in each pass of a model: weights, and the cache that attention reads.
 bool is_streamed(const Op& op, size_t i) {
   if (std::holds_alternative<Attention>(op)) return i == 1 || i == 2;
+  if (const auto e = expert_inputs(op)) return i >= e->first && i < e->first + e->count;
   if (const auto* several = std::get_if<MatMuls>(&op)) return i >= 1 && i <= static_cast<size_t>(several->count);
   return reads_formats(op) && i >= 1;
 }
@@ -140,6 +141,8 @@ WeightShape parse_shape(const std::string& text) {
 std::vector<Problem> problems_of(std::string_view op, const WeightShape& shape, const std::vector<int64_t>& tokens) {
   std::vector<Problem> all;
   constexpr int64_t kWidth = 2048, kRows = 8192, kHead = 128, kHeads = 12, kKvHeads = 2;
+  constexpr int64_t kExperts = 128, kUsed = 8, kExpertRows = 768, kExpertWidth = 2048;  // Qwen3 30B-A3B
+  constexpr int64_t kKeyHeads = 16, kValueHeads = 32, kTaps = 4;                        // Qwen3.5 35B-A3B
   const int64_t context = kDepth + *std::max_element(tokens.begin(), tokens.end());
   const auto each = [&](auto&& f) {
     for (const int64_t T : tokens) f(T);
@@ -160,6 +163,19 @@ std::vector<Problem> problems_of(std::string_view op, const WeightShape& shape, 
         });
       }
     if (row.gguf_id < 0) continue;
+    if (op == ExpertMatMul::name || op == ExpertSwiGlu::name || op == ExpertMatMulSum::name)
+      for (const auto& format : kDTypes) {
+        const bool down = op == ExpertMatMulSum::name;
+        const int64_t rows = down ? kExpertWidth : kExpertRows, cols = down ? kExpertRows : kExpertWidth;
+        if ((format.gguf_id >= 0 && format.dtype != DType::f32) || cols % format.block_values != 0 || cols % row.block_values != 0) continue;
+        each([&](int64_t T) {
+          const TensorDesc experts{t, {1, kExperts, rows, cols}}, ids = matrix(DType::i32, T, kUsed);
+          const TensorDesc x = matrix(format.dtype, down ? T * kUsed : T, cols);
+          if (op == ExpertMatMul::name) all.push_back(problem(ExpertMatMul{}, {x, experts, ids}));
+          if (op == ExpertSwiGlu::name) all.push_back(problem(ExpertSwiGlu{}, {x, experts, experts, ids}));
+          if (down) all.push_back(problem(ExpertMatMulSum{}, {x, experts, ids, matrix(DType::f32, T, kUsed)}));
+        });
+      }
     each([&](int64_t T) {
       const TensorDesc positions = vector_of(DType::i32, T), q = matrix(DType::f32, T, kHeads * kHead), k = matrix(DType::f32, T, kKvHeads * kHead);
       if (op == Rows::name) all.push_back(problem(Rows{}, {matrix(t, kRows, kWidth), positions}));
@@ -178,6 +194,22 @@ std::vector<Problem> problems_of(std::string_view op, const WeightShape& shape, 
     if (op == RopeTable::name) all.push_back(problem(RopeTable{.dims = kHead}, {vector_of(DType::i32, T)}));
     if (op == Rope::name) all.push_back(problem(Rope{.head_dim = kHead, .pairing = RopePairing::neox}, {x, matrix(DType::f32, T, kHead)}));
     if (op == SwiGlu::name) all.push_back(problem(SwiGlu{}, {wide, wide}));
+    const TensorDesc keys = matrix(DType::f32, T, kKeyHeads * kHead), values = matrix(DType::f32, T, kValueHeads * kHead);
+    const TensorDesc gates = matrix(DType::f32, T, kValueHeads), per_head = vector_of(DType::f32, kValueHeads), positions = vector_of(DType::i32, T);
+    const int64_t channels = 2 * keys.cols() + values.cols();
+    if (op == Columns::name) all.push_back(problem(Columns{.group = 2 * kHead, .count = kHead}, {values}));
+    if (op == SigmoidGate::name) all.push_back(problem(SigmoidGate{}, {values, values}));
+    if (op == Router::name) all.push_back(problem(Router{.used = kUsed}, {matrix(DType::f32, T, kExperts)}));
+    if (op == ExpertSum::name) all.push_back(problem(ExpertSum{}, {matrix(DType::f32, T * kUsed, kWidth), matrix(DType::f32, T, kUsed)}));
+    if (op == L2Norm::name) all.push_back(problem(L2Norm{.group = kHead}, {keys}));
+    if (op == CausalConv::name)
+      all.push_back(problem(CausalConv{.keys = keys.cols()}, {matrix(DType::f32, T, channels), matrix(DType::f32, channels, kTaps),
+                                                              matrix(DType::f32, kTaps - 1, channels), positions}));
+    if (op == DeltaGates::name) all.push_back(problem(DeltaGates{}, {gates, per_head, per_head, gates}));
+    if (op == GatedDeltaRule::name)
+      all.push_back(problem(GatedDeltaRule{.n_head_k = kKeyHeads, .scale = 0.088f},
+                            {keys, keys, values, gates, gates, {DType::f32, {1, kValueHeads, kHead, kHead}}, positions}));
+    if (op == GatedRmsNorm::name) all.push_back(problem(GatedRmsNorm{}, {values, vector_of(DType::f32, kHead), values}));
     if (op == Convert::name)
       for (const auto& format : kDTypes)
         if (format.gguf_id < 0 && kWidth % format.block_values == 0) all.push_back(problem(Convert{.to = format.dtype}, {x}));

@@ -20,6 +20,9 @@ namespace {
 // Qwen2.5 1.5B's widths: matrices and rows as a small model has them.
 constexpr int64_t kWidth = 1536, kFeedForward = 8960, kHead = 128, kHeads = 12, kKvHeads = 2, kContext = 4096;
 
+// Qwen3 30B-A3B's experts, Qwen3.5 35B-A3B's delta rule (heads of values; half as many of keys).
+constexpr int64_t kExperts = 128, kUsed = 8, kExpertRows = 768, kExpertWidth = 2048, kDeltaHeads = 32;
+
 /// The alternative of Op with this name.
 template <class... Ops>
 std::optional<Op> op_named(std::variant<Ops...>*, std::string_view name) {
@@ -113,6 +116,52 @@ struct MakeProblems {
     add(op, {x(kHeads * kHead), matrix(DType::f32, x(1).rows(), kHead)});
   }
   void operator()(const RopeCache&) {}
+  void operator()(Columns op) {
+    op = {.group = 2 * kHead, .first = 0, .count = kHead};
+    add(op, {x(kHeads * 2 * kHead)});
+  }
+  void operator()(const SigmoidGate& op) { add(op, {x(kWidth), x(kWidth)}); }
+  void operator()(Router op) {
+    op.used = kUsed;
+    add(op, {x(kExperts)});
+  }
+  void operator()(const ExpertSum& op) {
+    const int64_t tokens = x(1).rows();
+    add(op, {matrix(DType::f32, tokens * kUsed, kExpertWidth), matrix(DType::f32, tokens, kUsed)});
+  }
+  void operator()(L2Norm op) {
+    op.group = kHead;
+    add(op, {x(kDeltaHeads / 2 * kHead)});
+  }
+  void operator()(CausalConv op) {
+    op.keys = kDeltaHeads / 2 * kHead;
+    const int64_t channels = 2 * kDeltaHeads * kHead;
+    add(op, {x(channels), matrix(DType::f32, channels, 4), matrix(DType::f32, 3, channels), vector_of(DType::i32, x(1).rows())});
+  }
+  void operator()(const DeltaGates& op) {
+    add(op, {x(kDeltaHeads), vector_of(DType::f32, kDeltaHeads), vector_of(DType::f32, kDeltaHeads), x(kDeltaHeads)});
+  }
+  void operator()(GatedDeltaRule op) {
+    op.n_head_k = static_cast<int>(kDeltaHeads / 2);
+    op.scale = 0.088388f;
+    const TensorDesc q = x(kDeltaHeads / 2 * kHead), v = x(kDeltaHeads * kHead), g = x(kDeltaHeads);
+    add(op, {q, q, v, g, g, {DType::f32, {1, kDeltaHeads, kHead, kHead}}, vector_of(DType::i32, q.rows())});
+  }
+  void operator()(const GatedRmsNorm& op) { add(op, {x(kDeltaHeads * kHead), vector_of(DType::f32, kHead), x(kDeltaHeads * kHead)}); }
+  /// For each format of the activations, with a row per token or per slot.
+  void add_experts(const Op& op, int64_t rows, int64_t width, int64_t x_rows, bool two, bool weighted) {
+    const TensorDesc w{*type, {1, part(kExperts, kUsed), part(rows, 64), width}}, ids = matrix(DType::i32, T, kUsed);
+    for (const DType a : activation_types()) {
+      std::vector<TensorDesc> in{matrix(a, x_rows, width), w};
+      if (two) in.push_back(w);
+      in.push_back(ids);
+      if (weighted) in.push_back(matrix(DType::f32, T, kUsed));
+      add(op, std::move(in));
+    }
+  }
+  void operator()(const ExpertMatMul& op) { add_experts(op, kExpertRows, kExpertWidth, T, false, false); }
+  void operator()(const ExpertSwiGlu& op) { add_experts(op, kExpertRows, kExpertWidth, T, true, false); }
+  void operator()(const ExpertMatMulSum& op) { add_experts(op, kExpertWidth, kExpertRows, T * kUsed, false, true); }
 };
 
 /// Memory for one form of the problem: enough copies of what is streamed, one of the rest.

@@ -29,7 +29,7 @@ void all_totals(const typename V::Reg (&sum)[n], float (&out)[n]) {
 
 /// R rows, T tokens, values [begin, end) of one segment.
 template <class F, class V, class Decode, int R, int T>
-void direct_segment(const typename F::Block* const (&w)[R], const float* x, int64_t K, int64_t begin, int64_t end, int64_t ahead,
+void direct_segment(const typename F::Block* const (&w)[R], const float* const (&x)[T], int64_t begin, int64_t end, int64_t ahead,
                     float (&out)[R * T]) {
   constexpr int64_t kStep = V::kLanes;
   typename V::Reg sum[R * T];
@@ -42,7 +42,7 @@ void direct_segment(const typename F::Block* const (&w)[R], const float* x, int6
       weight[r] = Decode::template vector<F>(w[r] + k);
     }
     for (int t = 0; t < T; ++t) {
-      const auto token = V::load(x + t * K + k);
+      const auto token = V::load(x[t] + k);
       for (int r = 0; r < R; ++r) sum[r * T + t] = V::fma(weight[r], token, sum[r * T + t]);
     }
   }
@@ -50,7 +50,7 @@ void direct_segment(const typename F::Block* const (&w)[R], const float* x, int6
     for (int r = 0; r < R; ++r) {
       alignas(64) float rest[V::kLanes] = {};
       for (int64_t i = 0; i < end - k; ++i) rest[i] = F::at(w[r][k + i], 0);
-      for (int t = 0; t < T; ++t) sum[r * T + t] = V::fma(V::load(rest), V::load_first(x + t * K + k, end - k), sum[r * T + t]);
+      for (int t = 0; t < T; ++t) sum[r * T + t] = V::fma(V::load(rest), V::load_first(x[t] + k, end - k), sum[r * T + t]);
     }
   all_totals<V, R * T>(sum, out);
 }
@@ -60,8 +60,10 @@ template <class F, class V, class Decode, int R, int T>
 void direct_pass(const MatMulArgs& a, int64_t n, int64_t t0, int64_t begin, int64_t end) {
   const typename F::Block* w[R];
   for (int r = 0; r < R; ++r) w[r] = reinterpret_cast<const typename F::Block*>(a.w + (n + r) * a.w_bytes);
+  const float* x[T];
+  for (int t = 0; t < T; ++t) x[t] = reinterpret_cast<const float*>(activations(a, t0 + t));
   float part[R * T];
-  direct_segment<F, V, Decode, R, T>(w, reinterpret_cast<const float*>(a.x) + t0 * a.K, a.K, begin, end, rows_ahead(R * a.w_bytes), part);
+  direct_segment<F, V, Decode, R, T>(w, x, begin, end, rows_ahead(R * a.w_bytes), part);
   for (int t = 0; t < T; ++t)
     for (int r = 0; r < R; ++r) {
       float& y = a.y[(t0 + t) * a.N + n + r];

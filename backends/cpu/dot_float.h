@@ -15,14 +15,14 @@ inline constexpr int64_t kFloatSegment = 512, kFloatPitch = kFloatSegment + 16;
 
 /// Shares of the tokens x rows outputs: each is summed in the lanes of one register, then by V::totals.
 template <class V, int T>
-void float_tile(const float (*w)[kFloatPitch], const float* x, int64_t x_step, int64_t n, float (&out)[T][V::kRows]) {
+void float_tile(const float (*w)[kFloatPitch], const float* const (&x)[T], int64_t n, float (&out)[T][V::kRows]) {
   typename V::Reg acc[T][V::kRows];
   for (auto& token : acc)
     for (auto& a : token) a = V::zero();
   int64_t k = 0;
   for (; k + V::kLanes <= n; k += V::kLanes) {
     typename V::Reg token[T];
-    for (int t = 0; t < T; ++t) token[t] = V::load(x + t * x_step + k);
+    for (int t = 0; t < T; ++t) token[t] = V::load(x[t] + k);
     for (int r = 0; r < V::kRows; ++r) {
       const auto weight = V::load(w[r] + k);
       for (int t = 0; t < T; ++t) acc[t][r] = V::fma(weight, token[t], acc[t][r]);
@@ -30,7 +30,7 @@ void float_tile(const float (*w)[kFloatPitch], const float* x, int64_t x_step, i
   }
   if (k < n)
     for (int r = 0; r < V::kRows; ++r)
-      for (int t = 0; t < T; ++t) acc[t][r] = V::fma(V::load_first(w[r] + k, n - k), V::load_first(x + t * x_step + k, n - k), acc[t][r]);
+      for (int t = 0; t < T; ++t) acc[t][r] = V::fma(V::load_first(w[r] + k, n - k), V::load_first(x[t] + k, n - k), acc[t][r]);
   for (int t = 0; t < T; ++t) V::totals(acc[t], out[t]);
 }
 
@@ -42,7 +42,9 @@ struct FloatPart {
 template <class V, int T>
 void float_tokens(const MatMulArgs& a, const FloatPart& p, const float (*w)[kFloatPitch], int64_t t0) {
   float out[T][V::kRows];
-  float_tile<V, T>(w, reinterpret_cast<const float*>(a.x) + t0 * a.K + p.begin, a.K, p.n, out);
+  const float* x[T];
+  for (int t = 0; t < T; ++t) x[t] = reinterpret_cast<const float*>(activations(a, t0 + t)) + p.begin;
+  float_tile<V, T>(w, x, p.n, out);
   const int64_t rows = a.N - p.n0 < V::kRows ? a.N - p.n0 : V::kRows;
   for (int t = 0; t < T; ++t) {
     float* y = a.y + (t0 + t) * a.N + p.n0;

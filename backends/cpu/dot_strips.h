@@ -103,7 +103,7 @@ void dot_block(const std::byte* w, int64_t stride, const ActivationRow (&x)[T], 
 template <class F, class Lanes, int R, int T>
 void dot_tokens(const MatMulArgs& a, int64_t n, int64_t t0) {
   ActivationRow x[T];
-  for (int t = 0; t < T; ++t) x[t] = quant::Q8_G16::row(a.x + (t0 + t) * a.x_bytes, a.K);
+  for (int t = 0; t < T; ++t) x[t] = quant::Q8_G16::row(activations(a, t0 + t), a.K);
   float y[R * T];
   dot_block<F, Lanes, R, T>(a.w + n * a.w_bytes, a.w_bytes, x, a.K, y);
   for (int r = 0; r < R; ++r)

@@ -161,7 +161,7 @@ template <class F, int T>
 template <int T>
 void token_rows(const MatMulArgs& a, int64_t t0, const std::byte* (&x)[T]) {
   for (int t = 0; t < T; ++t) {
-    x[t] = a.x + (t0 + t < a.T ? t0 + t : a.T - 1) * a.x_bytes;
+    x[t] = activations(a, t0 + t < a.T ? t0 + t : a.T - 1);
     opaque(x[t]);
   }
 }
@@ -279,7 +279,7 @@ void lanes_panels(const MatMulArgs& a, int64_t first, int64_t last) {
     const int64_t t1 = t0 + kPanelBlock < a.T ? t0 + kPanelBlock : a.T;
     for (int64_t begin = 0; begin < a.K; begin += kSegment) {
       const int64_t end = begin + kSegment < a.K ? begin + kSegment : a.K, groups = (end - begin) / 16;
-      for (int64_t t = t0; t < t1; ++t) group_terms<F>(a.x + t * a.x_bytes, a.K, begin, groups, terms[t - t0]);
+      for (int64_t t = t0; t < t1; ++t) group_terms<F>(activations(a, t), a.K, begin, groups, terms[t - t0]);
       for (int64_t n = first; n < last; n += 16) {
         const std::byte* tile = a.w + n * a.w_bytes;
         for (int64_t k = begin; k < end; k += kValues)

@@ -42,6 +42,12 @@ struct ByDefinition {
 
 }  // namespace
 
+RowsFn generic_float_rows(DType weights) {
+  RowsFn rows = nullptr;
+  quant::Formats::visit(weights, [&]<class F>(F) { rows = float_rows<F, Plain, ByDefinition>; });
+  return rows;
+}
+
 void matmul_any_0_decode(Registry::Adder registry) {
   add_rung(registry, {.op = MatMul::name,
                       .variant = "any.0_decode",

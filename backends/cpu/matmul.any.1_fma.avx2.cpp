@@ -77,6 +77,12 @@ struct ByVector {
 
 }  // namespace
 
+RowsFn avx2_float_rows(DType weights) {
+  RowsFn rows = nullptr;
+  quant::Formats::visit(weights, [&]<class F>(F) { rows = float_or_direct_rows<F, Avx2, ByVector>; });
+  return rows;
+}
+
 void matmul_any_1_fma_avx2(Registry::Adder registry) {
   add_rung(registry, {.op = MatMul::name,
                       .variant = "any.1_fma_avx2",

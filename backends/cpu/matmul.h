@@ -18,10 +18,11 @@ inline constexpr int64_t kStrip = 256;     // values unpacked at a time: a K-qua
 inline constexpr int64_t kSegment = 1024;  // 4 strips: 16 rows of them as codes and scales (24 KB) stay in an L1 cache
 
 struct MatMulArgs {
-  const std::byte* x;                 // [T,K] f32 or q8_g16
+  const std::byte* x;                 // [T,K] f32 or q8_g16; with x_rows, token t is row x_rows[t] of it
   const std::byte* w;                 // [N,K]
   float* y;                           // [T,N]
   int64_t T, N, K, x_bytes, w_bytes;  // bytes per row
+  const int32_t* x_rows = nullptr;    // which rows of x an expert works on; null: all, in order
 };
 
 /// Computes y[0..T, first..last).
@@ -34,10 +35,16 @@ void run_rows(const Call& call, int64_t multiple, RowsFn rows);
 /// Rows that a task should take, a multiple of `multiple`.
 int64_t rows_per_task(const MatMulArgs& a, int64_t multiple, int threads);
 
-/// The rows of the best rungs for few tokens, for those who work on several weights in one loop; null if the weights' type
-/// has none. q8_g16 activations and plain or interleaved weights; f32 activations and weights of any type with a decoder.
+/// The rows of single rungs, for those who work on several weights in one loop; null if the weights' type has none. q8_g16
+/// activations and weights of the affine types (quant/formats.h), plain or interleaved; f32 activations and weights of any
+/// type with a decoder. Panels take any number of tokens, and pay from kPanelTokens on.
+RowsFn generic_rows(DType weights);
+RowsFn avx2_rows(DType weights);
 RowsFn vnni_rows(DType weights);
+RowsFn vnni_panel_rows(DType weights);
 RowsFn vnni_interleaved_rows(DType weights);
+RowsFn generic_float_rows(DType weights);
+RowsFn avx2_float_rows(DType weights);
 RowsFn avx512_float_rows(DType weights);
 
 /// A rung of the ladder of integer kernels: "<type>.<step>" for activations in q8_g16.
@@ -56,4 +63,13 @@ void add_interleaved_rung(Registry::Adder registry, DType weights, const Integer
 /// Float activations, weights of any type with a decoder.
 Support accepts_float(const Problem& p);
 
+#ifndef KERF_ISA
+#define KERF_ISA base
+#endif
+inline namespace KERF_ISA {
+
+/// The activations of token t.
+inline const std::byte* activations(const MatMulArgs& a, int64_t t) { return a.x + (a.x_rows ? a.x_rows[t] : t) * a.x_bytes; }
+
+}  // namespace KERF_ISA
 }  // namespace kerf::cpu

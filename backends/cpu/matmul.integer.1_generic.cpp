@@ -56,6 +56,12 @@ void run(const Problem&, const Call& call) {
 
 }  // namespace
 
+RowsFn generic_rows(DType weights) {
+  RowsFn rows = nullptr;
+  quant::AffineFormats::visit(weights, [&]<class F>(F) { rows = dot_rows<F, Plain>; });
+  return rows;
+}
+
 void matmul_integer_1_generic(Registry::Adder registry) {
   quant::AffineFormats::for_each([&]<class F>(F) {
     add_integer_rung(registry, F::dtype,

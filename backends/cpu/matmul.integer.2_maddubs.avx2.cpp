@@ -74,6 +74,12 @@ void run(const Problem&, const Call& call) {
 
 }  // namespace
 
+RowsFn avx2_rows(DType weights) {
+  RowsFn rows = nullptr;
+  quant::AffineFormats::visit(weights, [&]<class F>(F) { rows = dot_rows<F, Avx2>; });
+  return rows;
+}
+
 void matmul_integer_2_maddubs_avx2(Registry::Adder registry) {
   quant::AffineFormats::for_each([&]<class F>(F) {
     add_integer_rung(registry, F::dtype,

@@ -119,7 +119,7 @@ void multiply_tokens(const MatMulArgs& a, const Panel& panel, int64_t n, int64_t
   const int strips = static_cast<int>((values + kStrip - 1) / kStrip), last = static_cast<int>((values - (strips - 1) * kStrip) / 16);
   const std::byte* x[T];
   for (int t = 0; t < T; ++t) {
-    x[t] = a.x + (t0 + t) * a.x_bytes;
+    x[t] = activations(a, t0 + t);
     opaque(x[t]);
   }
   const int64_t d = a.K + 4 * (begin / 16);
@@ -166,6 +166,12 @@ void run(const Problem&, const Call& call) {
 }
 
 }  // namespace
+
+RowsFn vnni_panel_rows(DType weights) {
+  RowsFn rows = nullptr;
+  quant::AffineFormats::visit(weights, [&]<class F>(F) { rows = panel_rows<F>; });
+  return rows;
+}
 
 void matmul_integer_4_panel_vnni(Registry::Adder registry) {
   quant::AffineFormats::for_each([&]<class F>(F) {

@@ -74,13 +74,12 @@ Support accepts(const Problem& p) {
 }  // namespace
 
 void experts(Registry::Adder registry) {
-  registry.add({.op = ExpertMatMul::name, .note = "the definition: every weight decoded, products summed in double", .accepts = accepts, .run = run_matmul});
+  registry.add(
+      {.op = ExpertMatMul::name, .note = "the definition: every weight decoded, products summed in double", .accepts = accepts, .run = run_matmul});
   registry.add({.op = ExpertSwiGlu::name, .note = "the definition: both products and silu in double", .accepts = accepts, .run = run_swiglu});
   registry.add({.op = ExpertSum::name, .note = "the definition", .accepts = [](const Problem&) { return Support{}; }, .run = run_sum});
-  registry.add({.op = ExpertMatMulSum::name,
-                .note = "the definition: products and their weighted sum in double",
-                .accepts = accepts,
-                .run = run_matmul_sum});
+  registry.add(
+      {.op = ExpertMatMulSum::name, .note = "the definition: products and their weighted sum in double", .accepts = accepts, .run = run_matmul_sum});
 }
 
 }  // namespace kerf::reference
