@@ -266,17 +266,30 @@ std::vector<Value> Graph::append_named(Op op, std::vector<Value> in, std::string
   return out;
 }
 
-Value Graph::append(Op op, std::vector<Value> in, std::string_view name) {
-  std::string node_name = prefix_ + std::string(name.empty() ? name_of(op) : name);
+std::string Graph::node_name(const Op& op, const std::vector<Value>& in, std::string_view name, std::string_view first_output) const {
+  std::string node = prefix_ + std::string(name.empty() ? name_of(op) : name);
   if (name.empty())
     for (const Value v : in)
-      if (values_[v.id].kind == Kind::weight) node_name = named_after(values_[v.id].name);
-  if (by_name_.contains(node_name)) {  // the second use of a weight or op in one scope: .2, .3 ...
-    int n = 2;
-    while (by_name_.contains(fmt::format("{}.{}", node_name, n))) ++n;
-    node_name += fmt::format(".{}", n);
-  }
-  return append_named(op, std::move(in), node_name, {node_name})[0];
+      if (values_[v.id].kind == Kind::weight) node = named_after(values_[v.id].name);
+  const auto taken = [&](const std::string& n) { return by_name_.contains(n + std::string(first_output)); };
+  if (!taken(node)) return node;
+  int n = 2;  // the second use of a weight or op in one scope: .2, .3 ...
+  while (taken(fmt::format("{}.{}", node, n))) ++n;
+  return fmt::format("{}.{}", node, n);
+}
+
+Value Graph::append(Op op, std::vector<Value> in, std::string_view name) {
+  std::string node = node_name(op, in, name, "");
+  const std::string value = node;
+  return append_named(op, std::move(in), std::move(node), {value})[0];
+}
+
+std::vector<Value> Graph::append(Op op, std::vector<Value> in, std::string_view name, std::initializer_list<std::string_view> outputs) {
+  std::vector<std::string> suffixes, names;
+  for (const auto output : outputs) suffixes.push_back("." + std::string(output));
+  std::string node = node_name(op, in, name, suffixes.front());
+  for (const auto& suffix : suffixes) names.push_back(node + suffix);
+  return append_named(op, std::move(in), std::move(node), names);
 }
 
 std::optional<Value> Graph::lookup(std::string_view name) const {

@@ -2,6 +2,7 @@
 // construction. It says what is computed, never where, when or by which kernel.
 #pragma once
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -44,6 +45,8 @@ class Graph {
   /// Appends a node with one output, which has the node's name; infers and checks shapes. @throws Error(runtime) naming the scoped node, the op, and
   /// the shapes expected and found.
   Value append(Op op, std::vector<Value> in, std::string_view name = {});
+  /// The same for an op with several outputs: output i has the node's name with ".outputs[i]" behind it.
+  std::vector<Value> append(Op op, std::vector<Value> in, std::string_view name, std::initializer_list<std::string_view> outputs);
   /// The same for any number of outputs, with all names given.
   std::vector<Value> append_named(Op op, std::vector<Value> in, std::string node, const std::vector<std::string>& names);
   /// Values that outlive the run: the caller reads them.
@@ -78,6 +81,8 @@ class Graph {
 
  private:
   Value add_value(ValueInfo info);
+  /// The scope and `name`, else the weight among the inputs, else the op; with a number if that is taken.
+  std::string node_name(const Op& op, const std::vector<Value>& in, std::string_view name, std::string_view first_output) const;
   std::vector<ValueInfo> values_;
   std::vector<Node> nodes_;
   std::vector<Value> outputs_;

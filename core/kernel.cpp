@@ -113,6 +113,7 @@ Problem problem(Op op, std::vector<TensorDesc> in) {
 DType own_format(const Problem& p, size_t i) {
   if (const auto from = alias_of(p.op, i)) return p.in[*from].dtype;
   if (const auto* convert = std::get_if<Convert>(&p.op)) return convert->to;
+  if (std::holds_alternative<Router>(p.op) && i == 0) return DType::i32;  // ids
   return DType::f32;
 }
 

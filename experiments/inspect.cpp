@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -46,6 +47,68 @@ std::string short_text(const gguf::Entry& entry) {
   return j.size() > 4 ? text + " ..." : text;
 }
 
+/// What kerf makes of the file: a model, or the reason why it is none.
+struct Reading {
+  std::unique_ptr<Model> model{};
+  std::string why_not{};
+};
+Reading read_model(const gguf::File& file) {
+  try {
+    std::vector<std::string> warnings;
+    return {.model = load_model(file, warnings)};
+  } catch (const FileError& e) {
+    return {.why_not = e.what()};
+  }
+}
+
+std::vector<int64_t> recurrent_layers(const HParams& h) {
+  std::vector<int64_t> layers;
+  for (size_t l = 0; l < h.recurrent.size(); ++l)
+    if (h.recurrent[l]) layers.push_back(static_cast<int64_t>(l));
+  return layers;
+}
+
+nlohmann::json to_json(const Reading& reading) {
+  if (!reading.model) return {{"error", valid_utf8(reading.why_not)}};
+  const HParams& h = reading.model->hparams();
+  nlohmann::json j{{"architecture", h.architecture},
+                   {"layers", h.n_layer},
+                   {"nextn_blocks", h.n_nextn},
+                   {"width", h.n_embd},
+                   {"heads", h.n_head},
+                   {"heads_kv", h.n_head_kv},
+                   {"head_size", h.head_dim},
+                   {"vocabulary", h.n_vocab},
+                   {"context", h.n_ctx_train},
+                   {"repairs", h.repairs},
+                   {"experts", nullptr},
+                   {"recurrent_layers", recurrent_layers(h)}};
+  const ExpertParams& x = h.experts;
+  if (x.count > 0) j["experts"] = {{"count", x.count}, {"used", x.used}, {"width", x.n_ff}, {"shared_width", x.n_ff_shared}};
+  return j;
+}
+
+std::string to_text(const Reading& reading) {
+  constexpr std::string_view line = "{:<11}{}\n";
+  if (!reading.model) return fmt::format(line, "no model", reading.why_not);
+  const HParams& h = reading.model->hparams();
+  std::string text = fmt::format(line, "model",
+                                 fmt::format("{}, {} layers of width {}, {} heads of {} over {}, {} tokens, context {}", h.architecture, h.n_layer,
+                                             h.n_embd, h.n_head, h.head_dim, h.n_head_kv, h.n_vocab, h.n_ctx_train));
+  const ExpertParams& x = h.experts;
+  if (x.count > 0) {
+    const std::string shared = x.n_ff_shared > 0 ? fmt::format(", and a shared one of width {}", x.n_ff_shared) : "";
+    text += fmt::format(line, "experts", fmt::format("{} of width {}, {} for each token{}", x.count, x.n_ff, x.used, shared));
+  }
+  if (const auto layers = recurrent_layers(h); !layers.empty())
+    text += fmt::format(line, "recurrent",
+                        fmt::format("{} of {} layers: {} heads of {} over {}, convolution of {} (layers {})", layers.size(), h.n_layer,
+                                    h.delta.time_step_rank, h.delta.state_size, h.delta.group_count, h.delta.conv_kernel, fmt::join(layers, " ")));
+  if (h.n_nextn > 0) text += fmt::format(line, "nextn", fmt::format("{} {}, kept and not run", h.n_nextn, h.n_nextn == 1 ? "block" : "blocks"));
+  for (const auto& repair : h.repairs) text += fmt::format(line, "repaired", repair);
+  return text;
+}
+
 struct TypeTotal {
   int64_t tensors = 0, values = 0, bytes = 0;
 };
@@ -72,6 +135,7 @@ int inspect_command(const InspectArgs& args, const Io& io) {
   if (args.check)
     for (const auto& bad : scan_values(file)) problems.emplace_back(bad.what());
 
+  const Reading reading = read_model(file);
   std::map<std::string, TypeTotal> types;
   TypeTotal all;
   for (const auto& t : file.tensors())
@@ -97,15 +161,17 @@ int inspect_command(const InspectArgs& args, const Io& io) {
                                    {"split", t.split},
                                    {"offset", t.offset}});
     for (const auto& [name, total] : types) result["types"][name] = {{"tensors", total.tensors}, {"values", total.values}, {"bytes", total.bytes}};
+    result["model"] = to_json(reading);
     result["parameters"] = all.values;
     result["bits_per_weight"] = bpw;
     result["warnings"] = file.warnings();
     if (args.check) result["not_finite"] = problems;
     io.out_json(result);
   } else {
-    std::string text = fmt::format("{}\nGGUF version {}, {} {}, {} tensors, {} parameters, {} ({:.3f} bits per weight)\n\n", printable(file.path()),
+    std::string text = fmt::format("{}\nGGUF version {}, {} {}, {} tensors, {} parameters, {} ({:.3f} bits per weight)\n", printable(file.path()),
                                    file.version(), file.splits(), file.splits() == 1 ? "file" : "files", all.tensors, all.values,
                                    human_bytes(static_cast<int64_t>(file.bytes())), bpw);
+    text += to_text(reading) + "\n";
     for (const auto& entry : file.metadata()) text += fmt::format("{:<48} {:<8} {}\n", entry.key, gguf::name_of(entry.type), short_text(entry));
     text += fmt::format("\n{:<10} {:>8} {:>14} {:>14}\n", "type", "tensors", "values", "bytes");
     for (const auto& [name, total] : types) text += fmt::format("{:<10} {:>8} {:>14} {:>14}\n", name, total.tensors, total.values, total.bytes);

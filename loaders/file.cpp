@@ -123,18 +123,22 @@ Memory Memory::map(const OpenFile& file) {
   return {static_cast<std::byte*>(data), file.size()};
 }
 
-Memory Memory::copy(const OpenFile& file) {
-  if (file.size() == 0) return {};
+Memory Memory::blank(uint64_t size, std::string_view what, std::string where, std::string hint) {
+  if (size == 0) return {};
   const uint64_t installed = static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
   // Linux hands out more than it has; filling it is what kills the process, so the comparison comes first.
-  void* data = file.size() <= installed ? ::mmap(nullptr, file.size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) : MAP_FAILED;
+  void* data = size <= installed ? ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) : MAP_FAILED;
   if (data == MAP_FAILED)
     throw Error(ErrorKind::memory,
-                fmt::format("the file has {} and this machine {} of memory", human_bytes(static_cast<int64_t>(file.size())),
+                fmt::format("{} has {} and this machine {} of memory", what, human_bytes(static_cast<int64_t>(size)),
                             human_bytes(static_cast<int64_t>(installed))),
-                printable(file.path()), "leave out --no-mmap");
-  Memory memory(static_cast<std::byte*>(data), file.size());
-  file.read(0, {memory.data_, memory.size_});
+                std::move(where), std::move(hint));
+  return {static_cast<std::byte*>(data), size};
+}
+
+Memory Memory::copy(const OpenFile& file) {
+  Memory memory = blank(file.size(), "the file", printable(file.path()), "leave out --no-mmap");
+  file.read(0, memory.writable());
   return memory;
 }
 

@@ -11,6 +11,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace kerf {
 
@@ -47,10 +48,14 @@ class Memory {
   static Memory map(const OpenFile& file);
   /// A copy of the whole file. @throws Error(memory) if the machine has less memory than the file has bytes.
   static Memory copy(const OpenFile& file);
+  /// Zeros. @throws Error(memory) naming `what` if the machine has less memory.
+  static Memory blank(uint64_t size, std::string_view what, std::string where, std::string hint = {});
   ~Memory();
   Memory(Memory&& other) noexcept;
   Memory& operator=(Memory&& other) noexcept;
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  /// Of blank memory: a mapped file can not be written to.
+  std::span<std::byte> writable() const { return {data_, size_}; }
   /// Gives the whole pages of `part` back; does nothing if it is not in this range.
   void release(std::span<const std::byte> part) const;
 

@@ -1,6 +1,7 @@
 // Llama 2, 3, 3.1+, Mistral and what is built like them (Touvron et al. 2023; Grattafiori et al. 2024): pre-norm
 // grouped-query attention with interleaved rotary pairs, SwiGLU feed-forward, RMS norms. Llama 3.1+ files carry
 // rope_freqs, which stretches low frequencies; small ones share the embedding with the head; some derivatives have biases.
+// Mixtral (Jiang et al. 2024) goes by the same name: its feed-forward is a mixture of experts, which expert_count says.
 #include <fmt/format.h>
 
 #include "loaders/models/architectures.h"
@@ -33,6 +34,10 @@ class Llama final : public Model {
       w.attn.v_bias = t.want("attn_v.bias", {KV});
       w.attn.o_bias = t.want("attn_output.bias", {E});
       w.ffn_norm = t.need("ffn_norm.weight", {E});
+      if (h.experts.count > 0) {
+        w.experts = bind_experts(t, h);
+        continue;
+      }
       w.ffn.gate = t.need("ffn_gate.weight", {F, E});
       w.ffn.up = t.need("ffn_up.weight", {F, E});
       w.ffn.down = t.need("ffn_down.weight", {E, F});
@@ -47,6 +52,7 @@ class Llama final : public Model {
     const HParams& h = hparams();
     Pass pass = begin_pass(g, h, options, rope_freqs_);
     Paper& p = pass.p;
+    const Router router{.used = static_cast<int>(h.experts.used)};
     Value x = p.rows(p.weight(token_embd_), pass.tokens);  // [T, E]
     for (int64_t l = 0; l < h.n_layer; ++l) {
       const auto scope = g.scope(fmt::format("blk.{}", l));
@@ -54,7 +60,8 @@ class Llama final : public Model {
       const Value a = attention(pass, w.attn, l, p.norm(x, w.attn_norm, h.rms_eps), RopePairing::norm);
       x = p.add(x, a);
       if (l + 1 == h.n_layer) x = select_outputs(pass, x);
-      const Value f = swiglu_ffn(pass, w.ffn, p.norm(x, w.ffn_norm, h.rms_eps));
+      const Value n = p.norm(x, w.ffn_norm, h.rms_eps);
+      const Value f = w.experts.router ? moe(pass, w.experts, n, router) : swiglu_ffn(pass, w.ffn, n);
       x = p.add(x, f);
     }
     end_pass(pass, x, output_norm_, output_);
@@ -66,7 +73,8 @@ class Llama final : public Model {
     Weight attn_norm{};
     AttentionWeights attn{};
     Weight ffn_norm{};
-    FfnWeights ffn{};
+    FfnWeights ffn{};  // one of the two is empty
+    ExpertWeights experts{};
   };
   Weight token_embd_, output_norm_, output_, rope_freqs_;
   std::vector<Layer> layers_;

@@ -2,12 +2,14 @@
 // and a forward pass as a graph. It holds no weights and no state: those have homes in a placement.
 #pragma once
 #include <memory>
-#include <span>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/graph.h"
 #include "loaders/gguf.h"
 #include "loaders/hparams.h"
+#include "loaders/weights.h"
 
 namespace kerf {
 
@@ -29,14 +31,19 @@ class Model {
   explicit Model(HParams hparams) : hparams_(std::move(hparams)) {}
   virtual ~Model() = default;
   const HParams& hparams() const { return hparams_; }
+  /// Weights whose bytes lie in several places of the file. The session asks WeightBytes for all of them.
+  const std::vector<Assembly>& assemblies() const { return assemblies_; }
   /// Graph with the inputs above and one output, the logits.
   virtual Graph graph(const GraphOptions& options) const = 0;
 
  private:
+  friend std::unique_ptr<Model> load_model(const gguf::File& file, std::vector<std::string>& warnings, bool strict);
   HParams hparams_;
+  std::vector<Assembly> assemblies_;
 };
 
 /// Reads hyper-parameters and binds all weights of the file's architecture.
+/// @param warnings what is odd but does not stop the model; all repairs of a dialect are one of them.
 /// @param strict tensors that the architecture does not use are an error, else a warning.
 /// @throws FileError naming the key or tensor, expected and found.
 std::unique_ptr<Model> load_model(const gguf::File& file, std::vector<std::string>& warnings, bool strict = false);

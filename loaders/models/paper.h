@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "core/graph.h"
 #include "loaders/models/model.h"
@@ -28,6 +29,17 @@ class Binder {
   Weight need(std::string_view name, std::initializer_list<int64_t> shape);
   /// Empty if the file has no such tensor.
   Weight want(std::string_view name, std::initializer_list<int64_t> shape);
+  /// A tensor that a dialect of the format calls `other`.
+  Weight need(std::string_view name, std::string_view other, std::initializer_list<int64_t> shape);
+  /// `stem`_exps.weight [X,N,K], or of files from before 2024 `stem`.0.weight, `stem`.1.weight, ... [N,K], one after the other.
+  Weight need_experts(std::string_view stem, int64_t X, int64_t N, int64_t K);
+  /// A weight made of rows of a tensor that need() found.
+  struct Rows {
+    int64_t first = 0, count = 0;
+  };
+  Weight rows_of(const Weight& whole, std::string_view name, const std::vector<Rows>& rows);
+  void repaired(std::string what) { finder_.repaired(std::move(what)); }
+  bool has(std::string_view name) const { return finder_.has(prefix_ + std::string(name)); }
 
  private:
   WeightFinder& finder_;
@@ -47,6 +59,10 @@ struct Paper {
   Value rope(Value x, Value table, Rope r, std::string_view name) { return g.append(r, {x, table}, name); }
   Value add(Value a, Value b) { return g.append(Add{}, {a, b}); }
   Value swiglu(Value gate, Value up) { return g.append(SwiGlu{}, {gate, up}); }
+  /// Columns first .. first+count-1 of each group of columns.
+  Value columns(Value x, Columns c, std::string_view name) { return g.append(c, {x}, name); }
+  /// Each slot of ids [T,U] multiplied with the rows of its expert: x [T,K] or [T*U,K], w [X,N,K] -> [T*U,N].
+  Value experts(Value x, const Weight& w, Value ids);
   Value rows(Value table, Value ids, std::string_view name = {}) { return g.append(Rows{}, {table, ids}, name); }
 };
 

@@ -18,27 +18,6 @@ uint64_t mix(uint64_t x) {
 }
 float uniform(uint64_t seed, uint64_t i) { return static_cast<float>(mix(seed * 0x100000001B3u + i) >> 40) * 0x1p-24f - 0.5f; }
 
-std::string random_values(uint32_t type, uint64_t n, uint64_t seed) {
-  std::string out;
-  switch (type) {
-    case 0:
-      for (uint64_t i = 0; i < n; ++i) out += raw(uniform(seed, i));
-      return out;
-    case 1:
-      for (uint64_t i = 0; i < n; ++i) out += raw(float_to_half(uniform(seed, i)));
-      return out;
-    case 2:
-    case 8:
-      for (uint64_t block = 0; block < n / 32; ++block) {
-        out += raw(float_to_half(0.01f));
-        for (uint64_t i = 0; i < (type == 2 ? 16u : 32u); ++i) out += raw(static_cast<uint8_t>(mix(seed + 77 * block + i)));
-      }
-      return out;
-    default:
-      throw std::invalid_argument(fmt::format("tiny_llama: matrix type {}", type));
-  }
-}
-
 /// Byte-level BPE spells bytes with printable characters: 188 stand for themselves, the others are U+0100 and on
 /// (GPT-2's byte_to_unicode, restated).
 std::string bpe_byte(unsigned byte) {
@@ -100,6 +79,27 @@ void add_bpe(GgufWriter& w) {
 }
 
 }  // namespace
+
+std::string random_values(uint32_t type, uint64_t n, uint64_t seed) {
+  std::string out;
+  switch (type) {
+    case 0:
+      for (uint64_t i = 0; i < n; ++i) out += raw(uniform(seed, i));
+      return out;
+    case 1:
+      for (uint64_t i = 0; i < n; ++i) out += raw(float_to_half(uniform(seed, i)));
+      return out;
+    case 2:
+    case 8:
+      for (uint64_t block = 0; block < n / 32; ++block) {
+        out += raw(float_to_half(0.01f));
+        for (uint64_t i = 0; i < (type == 2 ? 16u : 32u); ++i) out += raw(static_cast<uint8_t>(mix(seed + 77 * block + i)));
+      }
+      return out;
+    default:
+      throw std::invalid_argument(fmt::format("random_values: type {}", type));
+  }
+}
 
 std::vector<std::string> tiny_spm_tokens() {
   std::vector<std::string> tokens{"<unk>", "<s>", "</s>"};

@@ -2,6 +2,8 @@
 // 300 tokens. Small enough to write thousands of broken copies of it.
 #pragma once
 #include <cstdint>
+#include <string>
+#include <vector>
 
 #include "tests/loaders/gguf_writer.h"
 
@@ -17,6 +19,9 @@ struct TinyOptions {
 /// Keys and tensors in a fixed order: key 3 is llama.block_count, tensor 0 token_embd, 1 output_norm, 2 output,
 /// 3 blk.0.attn_norm, 4 attn_q, 5 attn_k, 6 attn_v, 7 attn_output, 8 ffn_norm, 9 ffn_gate, 10 ffn_up, 11 ffn_down.
 GgufWriter tiny_llama(const TinyOptions& options = {});
+
+/// n values of a GGUF type (0 f32, 1 f16, 2 q4_0, 8 q8_0) as in a file; floats lie in -0.5 .. 0.5.
+std::string random_values(uint32_t type, uint64_t n, uint64_t seed);
 
 /// The 300 pieces: <unk> <s> </s>, 256 byte tokens, then 41 pieces of text.
 std::vector<std::string> tiny_spm_tokens();
