@@ -2,7 +2,7 @@
 //   test_kernels [PREFIX] [--op OP] [--dtype T] [--case I] [--seed S] [--threads] [--emulate-tiles]
 // Without --dtype, --case and --threads also fails for a kernel that no case reaches. --threads takes only the cases that run
 // with several thread counts. test_kernels --reach OP...: nothing is run; a kernel that no case reaches fails, and an op that
-// is not among the arguments, which are those with an entry in CTest.
+// is not among the arguments, which are those with an entry in CTest; behind "--tiles" those with --emulate-tiles.
 // --emulate-tiles: only kernels that need tiles, on a machine without (tests/kernels/tile_emulator.h).
 #include <fmt/format.h>
 
@@ -55,14 +55,19 @@ KernelChecker::Selection parse(std::span<char*> arguments) {
   return select;
 }
 
-int unreached(const Registry& registry, std::span<char*> tested_ops) {
+int unreached(const Registry& registry, std::span<char*> ops) {
   int count = 0;
+  const auto tiles = std::find(ops.begin(), ops.end(), std::string_view("--tiles"));
   for (const auto op : op_names()) {
-    if (std::find(tested_ops.begin(), tested_ops.end(), op) != tested_ops.end()) continue;
+    if (std::find(ops.begin(), tiles, op) != tiles) continue;
     fmt::print("{}: no CTest entry runs this op's cases\n", op);
     ++count;
   }
   for (const auto& k : registry.all()) {
+    if (k.isa == Isa::amx && std::find(tiles, ops.end(), k.op) == ops.end()) {
+      fmt::print("{}: no CTest entry runs this op's cases with emulated tiles\n", k.name());
+      ++count;
+    }
     const auto cases = kernel_cases(k.op);
     if (std::any_of(cases.begin(), cases.end(), [&](const KernelCase& c) { return bool(k.accepts(c.problem)); })) continue;
     fmt::print("{}: no case reaches this kernel\n", k.name());
