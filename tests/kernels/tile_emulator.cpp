@@ -2,7 +2,6 @@
 
 #include <signal.h>
 
-#include "core/isa.h"
 #include "tests/kernels/tile_emulator_avx512.h"
 
 namespace kerf::tiles {
@@ -17,5 +16,7 @@ Provider provide() {
   action.sa_flags = SA_SIGINFO;
   return sigaction(SIGILL, &action, nullptr) == 0 ? Provider::emulator : Provider::nobody;
 }
+
+Isa isa_with_tiles() { return provide() == Provider::nobody ? detect_isa() : Isa::amx; }
 
 }  // namespace kerf::tiles

@@ -7,9 +7,12 @@
 #pragma once
 #include <cstdint>
 
+#include "core/isa.h"
+
 namespace kerf::tiles {
 
-/// Palette 1, the only one there is: eight tiles of up to 16 rows of up to 64 bytes. Bytes outside of a tile's shape are zero.
+/// Palette 1, the only one there is: eight tiles of up to 16 rows of up to 64 bytes. The SDM zeroes what lies outside of a
+/// tile's shape; no instruction can tell, for none reads it, and a new shape clears all tiles. So whole rows are computed here.
 struct State {
   alignas(64) uint8_t data[8][16][64];
   uint8_t palette, start_row;  // palette 0: not configured
@@ -31,5 +34,8 @@ enum class Provider { processor, emulator, nobody };
 /// Who executes tile instructions in this process from now on. Installs the handler if the processor does not, but has
 /// everything else that *.amx.cpp is compiled for.
 Provider provide();
+/// The level of kernels that tests can run here: amx also where it is emulated from now on. Not to be kept from one test case
+/// to the next, since Catch2 sets its own handler at the start of each.
+Isa isa_with_tiles();
 
 }  // namespace kerf::tiles

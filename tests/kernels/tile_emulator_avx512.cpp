@@ -160,7 +160,6 @@ void store_configuration(const State& s, uint64_t address) {
 
 void load(State& s, const Instruction& i) {
   const int t = i.reg;
-  memset(s.data[t][s.start_row], 0, (16 - size_t{s.start_row}) * 64);
   for (uint64_t r = s.start_row; r < s.rows[t]; ++r) memcpy(s.data[t][r], reinterpret_cast<const void*>(i.base + r * i.stride), s.row_bytes[t]);
   s.start_row = 0;
 }
@@ -169,8 +168,6 @@ void store(State& s, const Instruction& i) {
   for (uint64_t r = s.start_row; r < s.rows[i.reg]; ++r) memcpy(reinterpret_cast<void*>(i.base + r * i.stride), s.data[i.reg][r], s.row_bytes[i.reg]);
   s.start_row = 0;
 }
-
-__mmask16 columns(const State& s, int t) { return static_cast<__mmask16>((1u << s.row_bytes[t] / 4) - 1); }
 
 uint32_t dword(const State& s, int t, int row, int column) {
   uint32_t x = 0;
@@ -195,8 +192,7 @@ void multiply_bf16(State& s, int c, int a, int b) {
       lows = _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_slli_epi32(pair, 16)), low[k], lows);
       highs = _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_and_si512(pair, upper)), high[k], highs);
     }
-    const __m512 sum = _mm512_add_ps(_mm512_load_ps(s.data[c][m]), _mm512_add_ps(lows, highs));
-    _mm512_store_ps(s.data[c][m], _mm512_maskz_mov_ps(columns(s, c), sum));  // infinity times 0 may have come up behind them
+    _mm512_store_ps(s.data[c][m], _mm512_add_ps(_mm512_load_ps(s.data[c][m]), _mm512_add_ps(lows, highs)));
   }
 }
 
