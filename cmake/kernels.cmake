@@ -12,7 +12,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL GNU)
   list(APPEND KERF_FLAGS_avx512 -Wno-uninitialized -Wno-maybe-uninitialized)
 endif()
 set(KERF_FLAGS_vnni ${KERF_FLAGS_avx512} -mavx512vnni)
-set(KERF_FLAGS_amx ${KERF_FLAGS_vnni} -mavx512vbmi -mavx512vbmi2 -mavx512bf16 -mavx512fp16 -mamx-tile -mamx-bf16 -mamx-int8)
+set(KERF_FLAGS_amx ${KERF_FLAGS_vnni} -mavx512vbmi -mavx512vbmi2 -mavx512bf16 -mamx-tile -mamx-bf16 -mamx-int8)
 
 function(kerf_kernels backend)
   set(declarations "")

@@ -687,7 +687,7 @@ std::vector<KernelReport> KernelChecker::test(const Registry& registry, const Se
     std::vector<const Kernel*> kernels;
     std::vector<size_t> report_of;
     for (const auto& k : registry.all()) {
-      if (k.op != op || !k.name().starts_with(select.prefix)) continue;
+      if (k.op != op || k.isa < select.least || !k.name().starts_with(select.prefix)) continue;
       KernelReport report{.kernel = k.name()};
       if (k.isa > select.isa)
         report.skipped = fmt::format("needs {}, this machine has {}", name_of(k.isa), name_of(select.isa));

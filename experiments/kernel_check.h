@@ -52,6 +52,7 @@ class KernelChecker {
     std::optional<size_t> only{};  // one case: its index in kernel_cases(op)
     bool threads = false;          // only cases that run with several thread counts
     Isa isa = Isa::base;           // what this machine has
+    Isa least = Isa::base;         // only kernels that need at least this
     uint64_t seed = 1;
     std::function<void()> before_each{};  // called before each case; may throw to end the test
   };

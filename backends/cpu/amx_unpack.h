@@ -26,9 +26,9 @@ inline void put(std::byte* out, int step, __m512i values) { _mm512_store_si512(o
 /// 32 bf16: sixteen of `low`, then sixteen of `high`.
 inline __m512i to_bf16(__m512 low, __m512 high) { return std::bit_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low)); }
 inline __m512 half_lanes(const uint8_t* p) {
-  _Float16 h;
+  int16_t h = 0;
   std::memcpy(&h, p, 2);
-  return _mm512_cvtxph_ps(_mm256_set1_ph(h));
+  return _mm512_cvtph_ps(_mm256_set1_epi16(h));
 }
 inline __m512i words_of_bytes(const uint8_t* p) { return _mm512_cvtepu8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
 inline __m512 floats_of_int8(const int8_t* p) {

@@ -5,6 +5,7 @@
 #include "backends/backends.h"
 #include "experiments/kernel_check.h"
 #include "tests/catch.h"
+#include "tests/kernels/tile_emulator.h"
 
 namespace kerf {
 namespace {
@@ -47,7 +48,7 @@ TEST_CASE("a token has the same bits however the batch is cut, within what a ker
   fill_cpu(registry);
   ThreadPool pool(2);
   const uint64_t seed = 5;
-  const Isa isa = detect_isa();
+  const Isa isa = tiles::isa_with_tiles();
   for (const auto& k : registry.all()) {
     if (k.op != Attention::name || k.isa > isa) continue;
     int compared = 0;
@@ -78,7 +79,7 @@ TEST_CASE("any number of threads gives the same bits") {
   Registry registry;
   fill_cpu(registry);
   const uint64_t seed = 6;
-  const Isa isa = detect_isa();
+  const Isa isa = tiles::isa_with_tiles();
   ThreadPool one(1), two(2), five(5);
   for (const auto& k : registry.all()) {
     if (k.op != Attention::name || k.isa > isa) continue;

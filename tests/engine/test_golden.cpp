@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "tests/catch.h"
 #include "tests/engine/golden.h"
+#include "tests/kernels/tile_emulator.h"
 
 using namespace kerf;
 using namespace kerf::test;
@@ -194,7 +195,7 @@ TEST_CASE("the number of threads does not change a bit of a model of experts or 
 TEST_CASE("every instruction set gives an answer within the gate") {
   const Golden g = golden("llama");
   for (const Isa isa : {Isa::base, Isa::avx2, Isa::avx512, Isa::vnni, Isa::amx}) {
-    if (isa > detect_isa()) continue;
+    if (isa > tiles::isa_with_tiles()) continue;
     for (const std::string type : {"f16", "Q4_K_M"}) {
       auto o = options(g.path(type), "cpu");
       o.policy.isa = isa;

@@ -1,7 +1,9 @@
-// Every kernel against the reference: test_kernels [PREFIX] [--op OP] [--dtype T] [--case I] [--seed S] [--threads]
+// Every kernel against the reference:
+//   test_kernels [PREFIX] [--op OP] [--dtype T] [--case I] [--seed S] [--threads] [--emulate-tiles]
 // Without --dtype, --case and --threads also fails for a kernel that no case reaches. --threads takes only the cases that run
 // with several thread counts. test_kernels --reach OP...: nothing is run; a kernel that no case reaches fails, and an op that
-// is not among the arguments, which are those with an entry in CTest.
+// is not among the arguments, which are those with an entry in CTest; behind "--tiles" those with --emulate-tiles.
+// --emulate-tiles: only kernels that need tiles, on a machine without (tests/kernels/tile_emulator.h).
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,6 +13,7 @@
 #include "backends/backends.h"
 #include "core/error.h"
 #include "experiments/kernel_check.h"
+#include "tests/kernels/tile_emulator.h"
 
 namespace kerf {
 namespace {
@@ -23,12 +26,17 @@ T number(std::string_view text) {
   return value;
 }
 
+/// What CTest takes for "not run" (SKIP_RETURN_CODE).
+constexpr int kSkipped = 77;
+
 KernelChecker::Selection parse(std::span<char*> arguments) {
   KernelChecker::Selection select{.isa = detect_isa()};
   for (size_t i = 0; i < arguments.size(); ++i) {
     const std::string_view a = arguments[i];
     if (a == "--threads")
       select.threads = true;
+    else if (a == "--emulate-tiles")
+      select.least = Isa::amx;
     else if (!a.starts_with("--"))
       select.prefix = a;
     else if (i + 1 == arguments.size())
@@ -47,14 +55,19 @@ KernelChecker::Selection parse(std::span<char*> arguments) {
   return select;
 }
 
-int unreached(const Registry& registry, std::span<char*> tested_ops) {
+int unreached(const Registry& registry, std::span<char*> ops) {
   int count = 0;
+  const auto tiles = std::find(ops.begin(), ops.end(), std::string_view("--tiles"));
   for (const auto op : op_names()) {
-    if (std::find(tested_ops.begin(), tested_ops.end(), op) != tested_ops.end()) continue;
+    if (std::find(ops.begin(), tiles, op) != tiles) continue;
     fmt::print("{}: no CTest entry runs this op's cases\n", op);
     ++count;
   }
   for (const auto& k : registry.all()) {
+    if (k.isa == Isa::amx && std::find(tiles, ops.end(), k.op) == ops.end()) {
+      fmt::print("{}: no CTest entry runs this op's cases with emulated tiles\n", k.name());
+      ++count;
+    }
     const auto cases = kernel_cases(k.op);
     if (std::any_of(cases.begin(), cases.end(), [&](const KernelCase& c) { return bool(k.accepts(c.problem)); })) continue;
     fmt::print("{}: no case reaches this kernel\n", k.name());
@@ -67,11 +80,20 @@ int run(std::span<char*> arguments) {
   Registry registry;
   fill_all(registry);
   if (!arguments.empty() && arguments[0] == std::string_view("--reach")) return unreached(registry, arguments.subspan(1)) ? 5 : 0;
-  const auto select = parse(arguments);
+  auto select = parse(arguments);
+  if (select.least == Isa::amx) {
+    const auto provider = tiles::provide();
+    if (provider == tiles::Provider::processor)
+      fmt::print("skipped: this machine has tiles; without --emulate-tiles their kernels are among the others\n");
+    if (provider == tiles::Provider::nobody) fmt::print("skipped: tiles are emulated on Linux with AVX512 VNNI, VBMI, VBMI2 and BF16\n");
+    if (provider != tiles::Provider::emulator) return kSkipped;
+    select.isa = Isa::amx;
+  }
   KernelChecker checker;
   int failed = 0, cases = 0;
-  fmt::print("seed {}, {}\n{:<40} {:>6} {:>6} {:>10} {:>9} {:>10}\n", select.seed, name_of(select.isa), "kernel", "cases", "failed", "worst ulp",
-             "of limit", "1-cosine");
+  fmt::print("seed {}, {}\n{:<40} {:>6} {:>6} {:>10} {:>9} {:>10}\n", select.seed,
+             select.least == Isa::amx ? "amx with emulated tiles" : name_of(select.isa), "kernel", "cases", "failed", "worst ulp", "of limit",
+             "1-cosine");
   for (const auto& r : checker.test(registry, select, [](const std::string& text) { fmt::print("FAILED {}\n", text); })) {
     if (!r.skipped.empty())
       fmt::print("{:<40} skipped: {}\n", r.kernel, r.skipped);

@@ -18,6 +18,7 @@
 #include "quant/formats.h"
 #include "quant/q8_g16.h"
 #include "tests/catch.h"
+#include "tests/kernels/tile_emulator.h"
 
 namespace {
 using namespace kerf;
@@ -155,7 +156,7 @@ std::vector<float> run_tiles(const Kernel& k, const Data& data, DType weights, c
 // Tile products add 32 products at a time, in an order of their own: these kernels agree with themselves, whatever the batch.
 // Their sums wait in memory where rows are longer than a chunk of 1536 values, and must not change there.
 TEST_CASE("tile products: a token has the same bits in every batch and with every number of threads") {
-  if (detect_isa() < Isa::amx) return;
+  if (tiles::isa_with_tiles() < Isa::amx) return;
   Registry registry;
   fill_cpu(registry);
   ThreadPool one(1), two(2), three(3), eight(8);
