@@ -14,7 +14,7 @@ class TensorList {
  public:
   TensorList(const ModelShape& shape, int64_t layers) : s_(shape), traits_(traits_of(shape)) {
     if (s_.rope_factor > 0) vector("rope_freqs.weight", s_.rope_dims / 2, Content::rope_factors);
-    matrix("token_embd.weight", s_.vocab, s_.embd);
+    add("token_embd.weight", kerf::matrix(DType::f32, s_.vocab, s_.embd), s_.tied_embedding ? Content::matrix : Content::embedding);
     if (!s_.tied_embedding) matrix("output.weight", s_.vocab, s_.embd);
     vector("output_norm.weight", s_.embd, Content::norm);
     for (int64_t l = 0; l < layers; ++l) {
@@ -33,7 +33,7 @@ class TensorList {
   }
   void vector(std::string_view name, int64_t n, Content content) { add(name, vector_of(DType::f32, n), content); }
   void matrix(std::string_view name, int64_t rows, int64_t cols) { add(name, kerf::matrix(DType::f32, rows, cols), Content::matrix); }
-  void stack(std::string_view name, int64_t rows, int64_t cols) { add(name, {DType::f32, {1, s_.experts, rows, cols}}, Content::matrix); }
+  void residual(std::string_view name, int64_t cols) { add(name, kerf::matrix(DType::f32, s_.embd, cols), Content::residual); }
 
   void attention() {
     const int64_t q = s_.heads * s_.head_dim, kv = s_.heads_kv * s_.head_dim;
@@ -49,7 +49,7 @@ class TensorList {
       vector("attn_q_norm.weight", s_.head_dim, Content::norm);
       vector("attn_k_norm.weight", s_.head_dim, Content::norm);
     }
-    matrix("attn_output.weight", s_.embd, q);
+    residual("attn_output.weight", q);
   }
 
   void delta_net() {
@@ -66,21 +66,22 @@ class TensorList {
       matrix("ssm_alpha.weight", d.value_heads, s_.embd);
     }
     vector("ssm_norm.weight", d.head_dim, Content::norm);
-    matrix("ssm_out.weight", s_.embd, d.value_dim());
+    residual("ssm_out.weight", d.value_dim());
   }
 
   void feed_forward(std::string_view suffix, int64_t width) {
     matrix(fmt::format("ffn_gate{}.weight", suffix), width, s_.embd);
     matrix(fmt::format("ffn_up{}.weight", suffix), width, s_.embd);
-    matrix(fmt::format("ffn_down{}.weight", suffix), s_.embd, width);
+    residual(fmt::format("ffn_down{}.weight", suffix), width);
   }
 
   void experts() {
     const int64_t width = s_.expert_ff > 0 ? s_.expert_ff : s_.ff;
     matrix("ffn_gate_inp.weight", s_.experts, s_.embd);
-    stack("ffn_gate_exps.weight", width, s_.embd);
-    stack("ffn_up_exps.weight", width, s_.embd);
-    stack("ffn_down_exps.weight", s_.embd, width);
+    const auto stack = [&](int64_t rows, int64_t cols) { return TensorDesc{DType::f32, {1, s_.experts, rows, cols}}; };
+    add("ffn_gate_exps.weight", stack(width, s_.embd), Content::matrix);
+    add("ffn_up_exps.weight", stack(width, s_.embd), Content::matrix);
+    add("ffn_down_exps.weight", stack(s_.embd, width), Content::residual);
     if (s_.shared_ff == 0) return;
     vector("ffn_gate_inp_shexp.weight", s_.embd, Content::matrix);
     feed_forward("_shexp", s_.shared_ff);

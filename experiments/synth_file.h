@@ -13,6 +13,9 @@ namespace kerf {
 /// What kind of values a tensor has (experiments/synth_values.h draws them).
 enum class Content : uint8_t {
   matrix,        // std 1 / sqrt(cols): a normalized input gives an output of about the same size
+  residual,      // a matrix whose output is added to the residual stream: smaller by sqrt(2 layers), so that all 2 layers of them
+                 // together are as large as the embedding (Radford et al. 2019, 2.3)
+  embedding,     // of an own head: std 1, since a row is looked up whole and the residual should remember its token in all layers
   norm,          // near 1
   bias,          // small
   convolution,   // taps of DeltaNet's convolution

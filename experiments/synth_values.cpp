@@ -76,7 +76,7 @@ Balance balance_of(DType type) {
     case DType::q5_k:
       return {rms(32, 63) * rms_around_middle(32), 15.5};
     case DType::q6_k:
-      return {rms(32, 63) * rms(-32, 31)};
+      return {rms(8, 15) * rms(-32, 31)};
     default:
       return {};
   }
@@ -123,7 +123,7 @@ void settle(quant::Q5_K::Block& b, const Scale& s) {
 
 void settle(quant::Q6_K::Block& b, const Scale& s) {
   for (int8_t& scale : b.scales) {
-    const int size = 32 | (scale & 31);
+    const int size = 8 | (scale & 7);  // small, so that d has digits: binary16 ends at 2^-24
     scale = static_cast<int8_t>(scale < 0 ? -size : size);
   }
   b.d = s.signed_d();
@@ -162,10 +162,15 @@ void fill_bell(Words words, int64_t first, int64_t n, const std::vector<T>& tabl
 struct Bell {
   double mean = 0, std = 0;
 };
-Bell bell_of(const SynthTensor& t) {
+Bell bell_of(const SynthTensor& t, const ModelShape& shape) {
+  const double by_inputs = 1 / std::sqrt(static_cast<double>(t.desc.cols()));
   switch (t.content) {
     case Content::matrix:
-      return {0, 1 / std::sqrt(static_cast<double>(t.desc.cols()))};
+      return {0, by_inputs};
+    case Content::residual:
+      return {0, by_inputs / std::sqrt(2 * static_cast<double>(shape.layers))};
+    case Content::embedding:
+      return {0, 1};
     case Content::norm:
       return {1, 0.1};
     case Content::bias:
@@ -197,7 +202,7 @@ float rope_factor(const ModelShape& s, int64_t i) {
 
 SynthValues::SynthValues(const SynthTensor& tensor, const ModelShape& shape, uint64_t seed)
     : tensor_(tensor), shape_(shape), key_(key_of(seed, tensor.name)) {
-  const Bell b = bell_of(tensor);
+  const Bell b = bell_of(tensor, shape);
   if (info(tensor.desc.dtype).block_values > 1) {
     const Balance balance = balance_of(tensor.desc.dtype);
     constexpr double kSpread = 0.25;  // d varies by so much around its mean: rms 1 + spread^2 / 3

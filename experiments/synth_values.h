@@ -1,6 +1,7 @@
-// Random values of a synthetic model, made so that activations neither explode nor vanish over many layers: weights have
-// mean 0 and std 1 / sqrt(cols). Block i of a tensor depends on the seed, the tensor's name and i only (a counter-based generator, Salmon et
-// al. 2011), so that any part of a tensor can be made alone, by any thread.
+// Random values of a synthetic model, made so that activations neither explode nor vanish over many layers, and tokens stay
+// different from each other, which spreads routing over the experts: weights have mean 0 and the std that Content says. Block i of a tensor depends
+// on the seed, the tensor's name and i only (a counter-based generator, Salmon et al. 2011), so that any part of a tensor can be made alone, by any
+// thread.
 //
 // Codes of quantized blocks are uniform over all their values. A mean that is not 0 would be the same error in every output, and grow
 // from layer to layer, so each format is balanced by what it has: formats with a minimum put it in the middle of the codes;
@@ -17,7 +18,7 @@ namespace kerf {
 
 class SynthValues {
  public:
-  /// @param shape where the values are no random ones (rope_factors)
+  /// @param shape for what depends on it: the depth, and factors of rotary frequencies
   SynthValues(const SynthTensor& tensor, const ModelShape& shape, uint64_t seed);
 
   /// Writes blocks [first, first + n) of the tensor to `out`, n * block_bytes bytes. From any thread.
