@@ -45,8 +45,9 @@ struct SynthFile {
   int64_t parameters = 0;  // values of all tensors
 };
 
-/// With fewer layers than the shape has, a mix gives its extra bits as to a model of so many layers: the first, the last and every third, so that
-/// the bytes of a layer are on average what they are in the whole model. What the mix makes of a 70B model it makes of a part of it.
+/// With fewer layers than the shape has, a mix gives its extra bits as to a model of so many layers: to the first, the last and
+/// every third between, so that the bytes of a layer are on average about what they are in the whole model. What depends on
+/// the size of the whole, the rule for 70B models and the scale of residual matrices, stays as it is there.
 SynthFile synth_file(const ModelShape& shape, const SynthOptions& options);
 
 }  // namespace kerf

@@ -49,9 +49,8 @@ double rms(int low, int high) {
 /// Of codes 0..n-1 around the middle between them, where formats with a minimum put 0.
 double rms_around_middle(int n) { return std::sqrt((n * n - 1) / 12.0); }
 
-/// Group scales inside a block of 256 are drawn from the upper half of what fits: half as many bits of them are spent on being
-/// different, and none is so small that its group does not matter.
-/// `unit`: std of the values with d = 1; `middle`: what the minimum is to the scale, 0 without one.
+/// `unit`: std of the values with d = 1; `middle`: the minimum as a multiple of the scale, 0 without one. Group scales inside a
+/// block of 256 are drawn from the upper half of what fits, so that none is too small to matter.
 struct Balance {
   double unit = 1, middle = 0;
 };
@@ -187,8 +186,9 @@ Bell bell_of(const SynthTensor& t, const ModelShape& shape) {
 
 double log_uniform(double low, double high, double u) { return low * std::pow(high / low, u); }
 
-/// By what Llama 3.1 divides rotary frequency i, so that low ones reach a longer context and high ones stay (factor; low 1, high 4, trained
-/// with 8192 positions: the models' config.json, rope_scaling; formula: transformers, _compute_llama3_parameters).
+/// By what Llama 3.1 divides rotary frequency i, so that low ones reach a longer context and high ones stay. Source: rope_scaling
+/// of the models' config.json (low_freq_factor 1, high_freq_factor 4, original_max_position_embeddings 8192) and transformers'
+/// formula for it.
 float rope_factor(const ModelShape& s, int64_t i) {
   constexpr double kLow = 1, kHigh = 4, kTrained = 8192;
   const double wavelength = 2 * std::numbers::pi * std::pow(double{s.rope_base}, 2 * static_cast<double>(i) / static_cast<double>(s.rope_dims));

@@ -1,11 +1,11 @@
 // Random values of a synthetic model, made so that activations neither explode nor vanish over many layers, and tokens stay
-// different from each other, which spreads routing over the experts: weights have mean 0 and the std that Content says. Block i of a tensor depends
-// on the seed, the tensor's name and i only (a counter-based generator, Salmon et al. 2011), so that any part of a tensor can be made alone, by any
-// thread.
+// different from each other, which spreads routing over the experts: weights have mean 0 and the std that Content says.
+// Block i of a tensor depends on the seed, the tensor's name and i only (a counter-based generator, Salmon et al. 2011), so
+// that any part of a tensor can be made alone, by any thread. No block is used twice.
 //
-// Codes of quantized blocks are uniform over all their values. A mean that is not 0 would be the same error in every output, and grow
-// from layer to layer, so each format is balanced by what it has: formats with a minimum put it in the middle of the codes;
-// the others, whose codes reach one further below 0 than above, draw the sign of their scales.
+// Codes of quantized blocks are uniform over all their values. A mean that is not 0 would be the same error in every output,
+// and grow from layer to layer, so each format is balanced by what it has: formats with a minimum put it in the middle of the
+// codes; the others, whose codes reach one further below 0 than above, draw the sign of their scales.
 #pragma once
 #include <array>
 #include <cstddef>
@@ -24,9 +24,9 @@ class SynthValues {
   /// Writes blocks [first, first + n) of the tensor to `out`, n * block_bytes bytes. From any thread.
   void fill(int64_t first, int64_t n, std::byte* out) const;
 
-  /// Sums of four bytes: the bell of the random floats.
+  /// Random floats are sums of four bytes, a bell; so many sums there are.
   static constexpr size_t kBell = 4 * 255 + 1;
-  /// Scales that blocks of a tensor have.
+  /// Blocks of one tensor choose among so many scales.
   static constexpr size_t kScales = 64;
 
  private:

@@ -144,7 +144,7 @@ TEST_CASE("kerf's own loader takes every shape whole, or a part of it") {
         const bool dense = shape.architecture == "qwen2" || shape.architecture == "qwen3" || (shape.architecture == "llama" && shape.experts == 0);
         INFO(e.what());
         CHECK_FALSE(dense);
-        CHECK((e.hint.find("not supported yet") != std::string::npos || e.at.field == "general.architecture"));
+        CHECK((e.at.hint.find("not supported yet") != std::string::npos || e.at.field == "general.architecture"));
       }
     }
 }
