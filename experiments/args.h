@@ -100,6 +100,13 @@ struct LadderArgs {
   double seconds = 0.5;
   std::string rotate = "300MiB";
 };
+struct SynthArgs {
+  std::string shape{}, mix{}, out{};
+  int64_t layers = 0, context = 0;  // 0: the shape's
+  uint64_t seed = 1;
+  int threads = 0;
+  bool list = false, dry_run = false;
+};
 struct KernelArgs {
   std::string action{};  // list explain test bench coverage
   std::vector<std::string> filter{};

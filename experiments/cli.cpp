@@ -187,6 +187,7 @@ Command parse_command_line(const std::vector<std::string>& words) {
   PlanArgs plan;
   KernelArgs kernels;
   LadderArgs ladder;
+  SynthArgs synth;
 
   CLI::App app("kerf: a research inference kernel suite. It runs GGUF models and shows every byte it moves.\n", "kerf");
   app.require_subcommand(1);
@@ -375,6 +376,23 @@ Command parse_command_line(const std::vector<std::string>& words) {
   k->add_option("--isa", ladder.isa, "highest instruction set to use");
   k->callback([&] { result.run = [ladder](const Io& io) { return ladder_command(ladder, io); }; });
   kernel_action("coverage", "op x type x backend: the best kernel, or the reason why there is none", "kerf kernels coverage");
+
+  c = app.add_subcommand("synth", "write a model with a true shape and random weights, to study memory and speed without the weights");
+  auto* list = c->add_flag("--list", synth.list, "the shapes, with their parameters and the size of a file of each mix");
+  std::vector<CLI::Option*> writing{
+      c->add_option("out", synth.out, "GGUF file to write"),
+      c->add_option("--shape", synth.shape, "a model of --list, as llama-3.1-8b"),
+      c->add_option("--mix", synth.mix, "types of the weights, as Q4_K_M: what llama-quantize gives each tensor without an importance matrix"),
+      c->add_option("--layers", synth.layers, "only N layers; of hybrid models a multiple of the period of their layers")
+          ->check(CLI::Range(int64_t{1}, int64_t{1024})),
+      c->add_option("--context", synth.context, "context_length of the file (default: the model's)")->check(CLI::Range(int64_t{1}, int64_t{1} << 27)),
+      c->add_option("-s,--seed", synth.seed, "seed of the weights: the same seed gives the same file")->check(kUnsigned64)->capture_default_str(),
+      c->add_option("-t,--threads", synth.threads, "threads (default: cores this process may use)")->check(CLI::Range(1, 1024)),
+      c->add_flag("--dry-run", synth.dry_run, "say how large the file would be, write nothing")};
+  for (auto* option : writing) list->excludes(option);
+  add_common(c, common);
+  c->footer(example("kerf synth --shape qwen3-30b-a3b --mix Q4_K_M --layers 8 part.gguf"));
+  c->callback([&] { result.run = [synth](const Io& io) { return synth_command(synth, io); }; });
 
   c = app.add_subcommand("version", "version, compiler, instruction set and optional parts");
   add_common(c, common);

@@ -20,6 +20,7 @@ int trace_command(const TraceArgs& args, const Io& io);
 int plan_command(const PlanArgs& args, const Io& io);
 int ladder_command(const LadderArgs& args, const Io& io);
 int kernels_command(const KernelArgs& args, const Io& io);
+int synth_command(const SynthArgs& args, const Io& io);
 int version_command(const Io& io);
 
 /// All kernels of this build.

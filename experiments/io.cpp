@@ -83,55 +83,64 @@ std::function<void(int64_t, int64_t)> Io::progress_bar(std::string label) const 
 
 namespace {
 
-[[noreturn]] void cannot_write(const std::string& path, const char* step) {
+[[noreturn]] void cannot_write(const std::string& path, std::string_view step) {
   throw Error(ErrorKind::runtime, fmt::format("cannot {}: {}", step, std::strerror(errno)), printable(path));
 }
 
-class TemporaryFile {
- public:
-  explicit TemporaryFile(std::string path) : path_(std::move(path)), fd_(::open(path_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)) {}
-  ~TemporaryFile() {
-    if (fd_ >= 0) ::close(fd_);
-    if (!kept_) ::unlink(path_.c_str());
-  }
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-  int fd() const { return fd_; }
-  const std::string& path() const { return path_; }
-  void keep() { kept_ = true; }
-
- private:
-  std::string path_;
-  int fd_;
-  bool kept_ = false;
-};
+void sync_folder_of(const std::string& path) {
+  const auto folder = std::filesystem::path(path).parent_path();
+  const int dir = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (dir < 0) return;
+  ::fsync(dir);
+  ::close(dir);
+}
 
 }  // namespace
 
-void write_file(const std::string& path, std::string_view bytes) {
+OutputFile::OutputFile(std::string path) : path_(std::move(path)) {
   std::error_code none;
-  const auto status = std::filesystem::status(path, none);
+  const auto status = std::filesystem::status(path_, none);
   if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status))
-    throw Error(ErrorKind::runtime, "a result is written to a regular file only", printable(path), "use another name");
-  // Through a link to the file it names, so that the link stays.
-  const std::string target = std::filesystem::is_symlink(path, none) ? std::filesystem::weakly_canonical(path).string() : path;
-  TemporaryFile file(fmt::format("{}.partial-{}", target, ::getpid()));
-  if (file.fd() < 0) cannot_write(path, "create");
+    throw Error(ErrorKind::runtime, "a result is written to a regular file only", printable(path_), "use another name");
+  target_ = std::filesystem::is_symlink(path_, none) ? std::filesystem::weakly_canonical(path_).string() : path_;
+  temporary_ = fmt::format("{}.partial-{}", target_, ::getpid());
+  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd_ < 0) cannot_write(path_, "create");
+}
+
+OutputFile::~OutputFile() {
+  ::close(fd_);
+  if (!kept_) ::unlink(temporary_.c_str());
+}
+
+void OutputFile::reserve(int64_t bytes) {
+  const std::string step = fmt::format("reserve {} bytes", bytes);
+  if (::fallocate(fd_, 0, 0, bytes) == 0) return;
+  if (errno != EOPNOTSUPP && errno != ENOSYS) cannot_write(path_, step);
+  if (::ftruncate(fd_, bytes) != 0) cannot_write(path_, step);
+}
+
+void OutputFile::write_at(int64_t offset, std::span<const std::byte> bytes) const {
   while (!bytes.empty()) {
-    const ssize_t n = ::write(file.fd(), bytes.data(), bytes.size());
+    const ssize_t n = ::pwrite(fd_, bytes.data(), bytes.size(), offset);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) cannot_write(path, "write");
-    bytes.remove_prefix(static_cast<size_t>(n));
+    if (n < 0) cannot_write(path_, "write");
+    bytes = bytes.subspan(static_cast<size_t>(n));
+    offset += n;
   }
-  if (::fsync(file.fd()) != 0) cannot_write(path, "sync");
-  if (::rename(file.path().c_str(), target.c_str()) != 0) cannot_write(path, "rename");
-  file.keep();
-  const auto folder = std::filesystem::path(target).parent_path();
-  const int dir = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (dir >= 0) {
-    ::fsync(dir);
-    ::close(dir);
-  }
+}
+
+void OutputFile::commit() {
+  if (::fsync(fd_) != 0) cannot_write(path_, "sync");
+  if (::rename(temporary_.c_str(), target_.c_str()) != 0) cannot_write(path_, "rename");
+  kept_ = true;
+  sync_folder_of(target_);
+}
+
+void write_file(const std::string& path, std::string_view bytes) {
+  OutputFile file(path);
+  file.write_at(0, std::as_bytes(std::span(bytes)));
+  file.commit();
 }
 
 std::string npy(std::initializer_list<int64_t> shape, const float* data) {

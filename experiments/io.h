@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -36,8 +37,31 @@ Io make_io(bool json, int level, std::string command);
 /// Prints `error: ...` to standard error, with --json the error object to standard output as well. Returns the exit code.
 int report(const Error& error, const Io& io);
 
-/// Writes a file under a temporary name in the same folder, syncs it, renames it over `path` and syncs the folder: a
-/// full disk or a kill leaves the old file as it was. @throws Error(runtime) with path and errno text.
+/// A file written under a temporary name in the same folder: a full disk, an error or an interrupt leaves what was at `path`
+/// as it was, and nothing beside it. Every member but the destructor @throws Error(runtime) with path and errno text.
+class OutputFile {
+ public:
+  /// Refuses what is no regular file. A link is followed, so that it stays.
+  explicit OutputFile(std::string path);
+  ~OutputFile();
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+
+  /// Makes the file `bytes` long, all zeros. Where the file system can, it takes the space now: a disk that is too small is
+  /// then an error before any work.
+  void reserve(int64_t bytes);
+  /// From any thread.
+  void write_at(int64_t offset, std::span<const std::byte> bytes) const;
+  /// Syncs, renames over `path`, syncs the folder.
+  void commit();
+
+ private:
+  std::string path_, target_, temporary_;
+  int fd_ = -1;
+  bool kept_ = false;
+};
+
+/// The whole file at once, as an OutputFile. @throws Error(runtime)
 void write_file(const std::string& path, std::string_view bytes);
 
 /// NumPy .npy, version 1.0, little-endian float32, C order (numpy.lib.format documentation).

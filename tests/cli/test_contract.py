@@ -10,7 +10,7 @@ import subprocess
 import program
 from program import golden, model, run
 
-COMMANDS = ("run", "logits", "tokenize", "inspect", "bench", "perplexity", "plan", "kernels", "version")
+COMMANDS = ("run", "logits", "tokenize", "inspect", "bench", "perplexity", "plan", "kernels", "synth", "version")
 KERNEL_ACTIONS = ("list", "explain", "test", "bench", "coverage")
 TEXT = "def add(a, b):\n    return a + b\n\n" * 12
 
@@ -197,6 +197,8 @@ class Output(program.Case):
         yield "perplexity", (*m, "-f", text, "-c", "32", "-vv")
         yield "plan", (*m, "--device", "pretend:0=64MiB", "-ngl", "2")
         yield "plan", (*m, "--why", "output.weight")
+        yield "synth", ("--list",)
+        yield "synth", ("--shape", "llama-3.1-8b", "--mix", "Q4_K_M", "--dry-run")
         yield "kernels", ("list",)
         yield "kernels", ("explain", *m, "attn_q")
         yield "kernels", ("test", "cpu/add")
