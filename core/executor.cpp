@@ -88,6 +88,21 @@ void Storage::reserve(const Plan& plan) {
   }
 }
 
+std::vector<std::byte> Storage::save(const Home& state) const {
+  Device& from = device(state.device);
+  std::vector<std::byte> bytes(static_cast<size_t>(state.bytes()));
+  const Inside inside(&from);
+  from.download(bytes.data(), home(state.name), state.bytes());
+  return bytes;
+}
+
+void Storage::restore(const Home& state, std::span<const std::byte> bytes) const {
+  KERF_CHECK(static_cast<int64_t>(bytes.size()) == state.bytes(), "a copy of " + state.name + " has another size");
+  Device& to = device(state.device);
+  const Inside inside(&to);
+  to.upload(home(state.name), bytes.data(), state.bytes());
+}
+
 Device& Storage::device(const DeviceId& id) const {
   const auto it = devices_.find(id);
   if (it == devices_.end()) throw Error(ErrorKind::usage, fmt::format("there is no device \"{}\" in this run", id));
@@ -183,7 +198,7 @@ void Program::run(ThreadPool& pool, ExecutorCounters& counters, std::span<Observ
       if (!observers.empty()) {
         const Action& a = actions_[index];
         const Inside inside(a.target);
-        for (Observer* o : observers) o->after({*plan_, *graph_, index, *a.name, a.out[0], *a.target, seconds});
+        for (Observer* o : observers) o->after({*plan_, *graph_, index, *a.name, a.out[0], a.out, *a.target, seconds});
       }
       ++index;
     } else {  // an island: consecutive steps of one device
@@ -194,7 +209,7 @@ void Program::run(ThreadPool& pool, ExecutorCounters& counters, std::span<Observ
         const auto start = observers.empty() ? Clock::time_point{} : Clock::now();
         device->run(*a.kernel, *a.problem, {.in = a.in, .out = a.out, .scratch = a.scratch, .pool = pool});
         const double seconds = observers.empty() ? 0 : std::chrono::duration<double>(Clock::now() - start).count();
-        for (Observer* o : observers) o->after({*plan_, *graph_, index, *a.name, a.out[0], *device, seconds});
+        for (Observer* o : observers) o->after({*plan_, *graph_, index, *a.name, a.out[0], a.out, *device, seconds});
         if (after_step) after_step();
       }
     }

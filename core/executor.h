@@ -33,6 +33,11 @@ class Storage {
   /// Makes room for the arenas of `plan`; those of other plans share it.
   void reserve(const Plan& plan);
 
+  /// A copy of a state's bytes from its home, and back to it: the one way in which a state leaves its home and returns.
+  /// Plans are not concerned: no other byte moves.
+  std::vector<std::byte> save(const Home& state) const;
+  void restore(const Home& state, std::span<const std::byte> bytes) const;
+
   Device& device(const DeviceId& id) const;
   std::byte* home(const std::string& name) const;
   std::byte* arena(const DeviceId& id) const;
@@ -52,9 +57,10 @@ class Storage {
 struct StepEvent {
   const Plan& plan;
   const Graph& graph;
-  size_t index = 0;         // of the step in the plan
-  const std::string& name;  // of the node or value
-  TensorView out{};         // in the device's memory
+  size_t index = 0;                    // of the step in the plan
+  const std::string& name;             // of the node or value
+  TensorView out{};                    // the first output, in the device's memory
+  std::span<const TensorView> outs{};  // all of them
   Device& device;
   double seconds = 0;  // of this step
 };

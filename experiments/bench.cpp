@@ -83,7 +83,8 @@ Row measure(Session& session, const Test& test, int repetitions) {
   };
   session.rewind(0);
   if (test.depth > 0) session.forward({tokens.data(), static_cast<size_t>(test.depth)});
-  once();  // pages in, plans made, cores awake: not counted
+  session.checkpoint();  // where every repetition begins
+  once();                // pages in, plans made, cores awake: not counted
   for (int r = 0; r < repetitions; ++r) row.samples_ns.push_back(once());
   row.work = test.prompt > 0 ? prompt_work(session, test.depth, test.prompt) : decode_work(session, test.depth, test.gen);
   return row;

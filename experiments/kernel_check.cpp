@@ -261,7 +261,8 @@ struct MakeGate {
       const double silu = double(gate[i]) / (1 + std::exp(-double(gate[i])));
       const double yardstick = 1.1 * gate_sums[i] * std::fabs(double(up[i])) + std::fabs(silu) * up_sums[i];
       g.yardstick.push_back(yardstick);
-      g.allowed.push_back(kUlp * (ulps * yardstick + 16 * std::fabs(double(want[0][i]))) + 0x1p-100 * (1 + std::fabs(double(up[i]))));
+      const double both = 1.1 * (kUlp * ulps) * (kUlp * ulps) * gate_sums[i] * up_sums[i];  // where both sums cancel, all that is left
+      g.allowed.push_back(kUlp * (ulps * yardstick + 16 * std::fabs(double(want[0][i]))) + both + 0x1p-100 * (1 + std::fabs(double(up[i]))));
       g.operands.push_back(2.01 * yardstick);
     }
     return {g};
@@ -386,7 +387,8 @@ struct MakeGate {
       const double silu = double(gate[i]) / (1 + std::exp(-double(gate[i])));
       const double yardstick = 1.1 * gate_sums[i] * std::fabs(double(up[i])) + std::fabs(silu) * up_sums[i];
       g.yardstick.push_back(yardstick);
-      g.allowed.push_back(kUlp * (ulps * yardstick + 16 * std::fabs(double(want[0][i]))) + 0x1p-100 * (1 + std::fabs(double(up[i]))));
+      const double both = 1.1 * (kUlp * ulps) * (kUlp * ulps) * gate_sums[i] * up_sums[i];  // where both sums cancel, all that is left
+      g.allowed.push_back(kUlp * (ulps * yardstick + 16 * std::fabs(double(want[0][i]))) + both + 0x1p-100 * (1 + std::fabs(double(up[i]))));
       g.operands.push_back(2.01 * yardstick);
     }
     return {g};

@@ -79,7 +79,7 @@ class Generator {
     if (static_cast<int64_t>(prompt.size()) > session_.context())
       throw Error(ErrorKind::memory, fmt::format("the prompt has {} tokens, the context {}", prompt.size(), session_.context()), "-c",
                   fmt::format("use -c {} or more", prompt.size() + 1));
-    session_.rewind(static_cast<int64_t>(common));
+    common = static_cast<size_t>(session_.rewind(static_cast<int64_t>(common)));
     stats.prompt_tokens = static_cast<int64_t>(prompt.size() - common);
     stats.reused_tokens = static_cast<int64_t>(common);
     cached_ = prompt;
@@ -97,6 +97,7 @@ class Generator {
     auto start = Clock::now();
     std::vector<float> logits = forward_prompt(std::span(prompt).subspan(common));
     stats.prompt_seconds = seconds_since(start);
+    if (args_.interactive) session_.checkpoint();  // where the next turn's prompt may leave the answer's own tokens
     stats.decode_start = session_.position();
     start = Clock::now();
     while (!logits.empty() && (args_.n_predict < 0 || stats.generated < args_.n_predict)) {

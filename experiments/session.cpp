@@ -64,6 +64,9 @@ Session::Session(SessionOptions options, const Registry& registry, const Progres
     std::rotate(devices_.begin(), host, host + 1);
 
   const Graph graph = model_->graph({.tokens = 1, .outputs = 1, .context = context_, .k = k_, .v = v_});
+  for (const Node& node : graph.nodes())
+    for (const Value v : node.out)
+      if (is_recurrent(node.op) && graph[v].alias_of) recurrent_.push_back(graph[graph.storage(v)].name);
   if (!options_.plan_file.empty()) {
     plan_file_ = parse_plan_file(read_file(options_.plan_file), options_.plan_file);
     const int64_t planned_for = plan_file_->sections.front().shape.context;
@@ -125,6 +128,32 @@ Session::Session(SessionOptions options, const Registry& registry, const Progres
   tokens_.resize(static_cast<size_t>(options_.micro_batch));
   positions_.resize(tokens_.size());
   output_rows_.resize(tokens_.size());
+}
+
+void Session::checkpoint() {
+  if (recurrent_.empty() || position_ == 0 || (!checkpoints_.empty() && checkpoints_.back().position == position_)) return;
+  Checkpoint c{.position = position_};
+  for (const auto& name : recurrent_) c.states.push_back(storage_->save(placement_.of(name)));
+  if (checkpoints_.size() == kCheckpoints) checkpoints_.erase(checkpoints_.begin());
+  checkpoints_.push_back(std::move(c));
+}
+
+int64_t Session::rewind(int64_t position) {
+  if (position >= position_ && !half_done_) return position_;
+  while (!checkpoints_.empty() && checkpoints_.back().position > position) checkpoints_.pop_back();
+  if (recurrent_.empty()) return position_ = std::min(position, position_);
+  // Position 0 needs no copy: the first token of all starts from zeros.
+  position_ = checkpoints_.empty() ? 0 : checkpoints_.back().position;
+  half_done_ = false;
+  for (size_t i = 0; position_ > 0 && i < recurrent_.size(); ++i) storage_->restore(placement_.of(recurrent_[i]), checkpoints_.back().states[i]);
+  return position_;
+}
+
+int64_t Session::checkpoint_bytes() const {
+  int64_t bytes = 0;
+  for (const auto& c : checkpoints_)
+    for (const auto& state : c.states) bytes += static_cast<int64_t>(state.size());
+  return bytes;
 }
 
 std::vector<const Device*> Session::devices() const {
@@ -195,6 +224,7 @@ bool Session::fits_reserved(const Plan& plan) const {
 void Session::forward(std::span<const int32_t> tokens, int64_t outputs, const std::function<void(int64_t, std::span<const float>)>& take) {
   const auto n = static_cast<int64_t>(tokens.size());
   KERF_CHECK(n > 0 && outputs >= 0 && outputs <= n, "forward() wants at least one token, and no more outputs than tokens");
+  KERF_CHECK(!half_done_, "a pass was interrupted and its recurrent states are half done: rewind() first");
   if (position_ + n > context_)
     throw Error(
         ErrorKind::memory,
@@ -217,7 +247,9 @@ void Session::forward(std::span<const int32_t> tokens, int64_t outputs, const st
     std::iota(positions_.begin(), positions_.begin() + T, static_cast<int32_t>(position_));
     std::iota(output_rows_.begin(), output_rows_.begin() + planned_rows, static_cast<int32_t>(T - planned_rows));
     Program& p = program(T, planned_rows);
+    half_done_ = !recurrent_.empty();
     p.run(pool_, counters_, observers_, after_step_);
+    half_done_ = false;
     position_ += T;
     done += T;
     if (rows > 0) {

@@ -53,8 +53,17 @@ class Session {
   /// The same for the last token only: logits [V].
   std::vector<float> forward(std::span<const int32_t> tokens);
 
-  /// Forgets the positions from `position` on; 0 forgets all. What the cache held before stays valid.
-  void rewind(int64_t position) { position_ = std::min(position_, position); }
+  /// Forgets the positions from `position` on; 0 forgets all. What the caches held before stays valid. A model with recurrent
+  /// states can only go back to the beginning or to a checkpoint, so it may forget more. @return the position reached.
+  int64_t rewind(int64_t position);
+  /// Keeps a copy of the recurrent states as they are now, on the host, for rewind(); nothing for models without such. The
+  /// last kCheckpoints are kept.
+  void checkpoint();
+  static constexpr size_t kCheckpoints = 4;
+  /// Names of the states that every token overwrites.
+  const std::vector<std::string>& recurrent_states() const { return recurrent_; }
+  /// Bytes that the checkpoints take.
+  int64_t checkpoint_bytes() const;
   int64_t position() const { return position_; }
   int64_t context() const { return context_; }
   int64_t n_vocab() const { return model_->hparams().n_vocab; }
@@ -111,6 +120,13 @@ class Session {
   std::map<Key, Planned> plans_;
   std::map<Key, Program> programs_;
   std::vector<int32_t> tokens_, positions_, output_rows_;
+  struct Checkpoint {
+    int64_t position = 0;
+    std::vector<std::vector<std::byte>> states{};  // in the order of recurrent_
+  };
+  std::vector<std::string> recurrent_;
+  std::vector<Checkpoint> checkpoints_;  // by rising position, all at or before position_
+  bool half_done_ = false;               // a pass ended by an exception: recurrent states are of no position
   ExecutorCounters counters_;
   std::vector<Observer*> observers_;
   std::function<void()> after_step_;
