@@ -62,6 +62,27 @@ class Inspect(program.Case):
         for key in header.tensors:
             self.assertIn(f"\n{key} ", listed)
 
+    def test_what_the_model_is_made_of(self):
+        for name, kind in FILES:
+            with self.subTest(name, kind=kind):
+                header = Header(model(name, kind))
+                made = self.kerf("inspect", model(name, kind), "--json").json["model"]
+                arch = header.metadata["general.architecture"][1]
+                self.assertEqual(made["architecture"], arch)
+                self.assertEqual(made["layers"] + made["nextn_blocks"], header.metadata[f"{arch}.block_count"][1])
+                experts = header.metadata.get(f"{arch}.expert_count", (None, 0))[1]
+                self.assertEqual(made["experts"]["count"] if made["experts"] else 0, experts)
+                flags = header.metadata.get(f"{arch}.attention.recurrent_layers", (None, []))[1]
+                self.assertEqual(made["recurrent_layers"], [layer for layer, flag in enumerate(flags) if flag])
+                self.assertEqual(made["repairs"], [])
+        self.assertIn("\nmodel      llama, 2 layers of width 256, ", self.kerf("inspect", model()).text)
+
+    def test_a_file_that_is_no_model_is_still_shown(self):
+        content = pathlib.Path(model()).read_bytes()
+        path = self.file("other.gguf", content.replace(b"\5\0\0\0\0\0\0\0llama", b"\5\0\0\0\0\0\0\0other", 1))
+        self.assertIn('no model   ' + f'{path}: offset ', self.kerf("inspect", path).text)
+        self.assertIn('unknown "other"', self.kerf("inspect", path, "--json").json["model"]["error"])
+
     def test_strict_refuses_what_is_only_strange(self):
         path = self.file("tail.gguf", pathlib.Path(model()).read_bytes() + b"\0" * 1000)
         self.assertIn("warning: ", self.kerf("inspect", path).err)
