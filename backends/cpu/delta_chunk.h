@@ -1,22 +1,14 @@
 // The pieces of gated_delta_rule.4_chunked: small matrices of 16 tokens in AVX-512, each 16 rows of 16 floats or a multiple.
 // [a][b] below is an array of a rows of b floats; j counts keys, t and s tokens, i values.
 #pragma once
-#include <utility>
-
 #include "backends/cpu/transpose.h"
+#include "backends/cpu/unrolled.h"
 
 namespace kerf::cpu {
 inline namespace KERF_ISA {
 
 /// Tokens of a chunk: the lanes of a register.
 constexpr int kChunk = 16;
-
-/// f<0>() .. f<n - 1>(), so that arrays of registers have constant indices.
-template <int n, class Fn>
-[[gnu::always_inline]] inline void repeat(Fn&& f) {
-  [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) { (f.template operator()<i>(), ...); }
-  (std::make_integer_sequence<int, n>{});
-}
 
 /// x [n tokens][dk], rows `stride` floats apart -> columns [dk][16], zeros for tokens that are not there.
 inline void to_columns(const float* x, int64_t stride, int64_t n, int64_t dk, float* columns) {
@@ -33,23 +25,23 @@ inline void gram(const float* x, const float* y, int64_t dk, __m512 (&out)[16]) 
   for (__m512& o : out) o = _mm512_setzero_ps();
   for (int64_t j = 0; j < dk; ++j) {
     const __m512 v = _mm512_loadu_ps(y + 16 * j);
-    repeat<16>([&]<int t>() __attribute__((always_inline)) { out[t] = _mm512_fmadd_ps(_mm512_set1_ps(x[16 * j + t]), v, out[t]); });
+    unrolled<16>([&]<int t>() __attribute__((always_inline)) { out[t] = _mm512_fmadd_ps(_mm512_set1_ps(x[16 * j + t]), v, out[t]); });
   }
 }
 
 /// What rows S [8][dk] hold under the keys and the queries of a chunk: S k and S q, [8][16] each, one register per row.
 inline void read_rows(const float* S, int64_t dk, const float* k, const float* q, float* Sk, float* Sq) {
   __m512 a[8], b[8];
-  repeat<8>([&]<int i>() __attribute__((always_inline)) { a[i] = b[i] = _mm512_setzero_ps(); });
+  unrolled<8>([&]<int i>() __attribute__((always_inline)) { a[i] = b[i] = _mm512_setzero_ps(); });
   for (int64_t j = 0; j < dk; ++j) {
     const __m512 kj = _mm512_loadu_ps(k + 16 * j), qj = _mm512_loadu_ps(q + 16 * j);
-    repeat<8>([&]<int i>() __attribute__((always_inline)) {
+    unrolled<8>([&]<int i>() __attribute__((always_inline)) {
       const __m512 s = _mm512_set1_ps(S[i * dk + j]);
       a[i] = _mm512_fmadd_ps(s, kj, a[i]);
       b[i] = _mm512_fmadd_ps(s, qj, b[i]);
     });
   }
-  repeat<8>([&]<int i>() __attribute__((always_inline)) {
+  unrolled<8>([&]<int i>() __attribute__((always_inline)) {
     _mm512_storeu_ps(Sk + 16 * i, a[i]);
     _mm512_storeu_ps(Sq + 16 * i, b[i]);
   });
@@ -58,8 +50,8 @@ inline void read_rows(const float* S, int64_t dk, const float* k, const float* q
 /// (I + A) X = R for A [16][16] below the diagonal, R and X in registers of 16 values: a solved token is taken off all later
 /// ones, which do not wait for each other.
 inline void solve(const float* A, __m512 (&r)[16]) {
-  repeat<15>([&]<int s>() __attribute__((always_inline)) {
-    repeat<15 - s>([&]<int u>() __attribute__((always_inline)) {
+  unrolled<15>([&]<int s>() __attribute__((always_inline)) {
+    unrolled<15 - s>([&]<int u>() __attribute__((always_inline)) {
       constexpr int t = s + 1 + u;
       r[t] = _mm512_fnmadd_ps(_mm512_set1_ps(A[16 * t + s]), r[s], r[t]);
     });
@@ -69,9 +61,9 @@ inline void solve(const float* A, __m512 (&r)[16]) {
 /// out = out + P x for P [16][16] on and below the diagonal.
 template <class Add>
 [[gnu::always_inline]] inline void weighted(const float* P, const __m512 (&x)[16], const Add& add) {
-  repeat<16>([&]<int t>() __attribute__((always_inline)) {
+  unrolled<16>([&]<int t>() __attribute__((always_inline)) {
     __m512 even = _mm512_mul_ps(_mm512_set1_ps(P[16 * t]), x[0]), odd = _mm512_setzero_ps();
-    repeat<t>([&]<int u>() __attribute__((always_inline)) {
+    unrolled<t>([&]<int u>() __attribute__((always_inline)) {
       constexpr int s = u + 1;
       const __m512 p = _mm512_set1_ps(P[16 * t + s]);
       if constexpr (s % 2 == 0)
@@ -89,19 +81,19 @@ inline void change_columns(float* S, int64_t dk, int64_t j, float decay, const f
   constexpr int R = 16 / V;
   __m512 acc[R][V];
   const __m512 d = _mm512_set1_ps(decay);
-  repeat<R>([&]<int i>() __attribute__((always_inline)) {
-    repeat<V>([&]<int c>() __attribute__((always_inline)) { acc[i][c] = _mm512_mul_ps(d, _mm512_loadu_ps(S + i * dk + j + 16 * c)); });
+  unrolled<R>([&]<int i>() __attribute__((always_inline)) {
+    unrolled<V>([&]<int c>() __attribute__((always_inline)) { acc[i][c] = _mm512_mul_ps(d, _mm512_loadu_ps(S + i * dk + j + 16 * c)); });
   });
   for (int t = 0; t < kChunk; ++t) {
     __m512 kt[V];
-    repeat<V>([&]<int c>() __attribute__((always_inline)) { kt[c] = _mm512_loadu_ps(k + t * dk + j + 16 * c); });
-    repeat<R>([&]<int i>() __attribute__((always_inline)) {
+    unrolled<V>([&]<int c>() __attribute__((always_inline)) { kt[c] = _mm512_loadu_ps(k + t * dk + j + 16 * c); });
+    unrolled<R>([&]<int i>() __attribute__((always_inline)) {
       const __m512 xi = _mm512_set1_ps(x[16 * t + i]);
-      repeat<V>([&]<int c>() __attribute__((always_inline)) { acc[i][c] = _mm512_fmadd_ps(xi, kt[c], acc[i][c]); });
+      unrolled<V>([&]<int c>() __attribute__((always_inline)) { acc[i][c] = _mm512_fmadd_ps(xi, kt[c], acc[i][c]); });
     });
   }
-  repeat<R>([&]<int i>() __attribute__((always_inline)) {
-    repeat<V>([&]<int c>() __attribute__((always_inline)) { _mm512_storeu_ps(S + i * dk + j + 16 * c, acc[i][c]); });
+  unrolled<R>([&]<int i>() __attribute__((always_inline)) {
+    unrolled<V>([&]<int c>() __attribute__((always_inline)) { _mm512_storeu_ps(S + i * dk + j + 16 * c, acc[i][c]); });
   });
 }
 

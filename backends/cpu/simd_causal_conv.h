@@ -33,7 +33,7 @@ class ConvPart {
   void products(const float* const* past, float* y) const {
     const auto value = [&](int64_t c, auto load) {
       B sum = load(tap_[0] + c) * load(past[0] + c);
-      for (int64_t j = 1; j < (kTaps > 0 ? kTaps : taps_); ++j) sum = xsimd::fma(load(tap_[j] + c), load(past[j] + c), sum);
+      for (int64_t j = 1; j < (kTaps > 0 ? kTaps : taps_); ++j) sum = Instructions<B>::fma(load(tap_[j] + c), load(past[j] + c), sum);
       return silu(sum);
     };
     int64_t c = 0;

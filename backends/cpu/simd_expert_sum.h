@@ -17,12 +17,12 @@ void expert_sum(const Problem&, const Call& call) {
     int64_t i = begin;
     for (; i + kLanes<B> <= end; i += kLanes<B>) {
       B sum(0.f);
-      for (int64_t u = 0; u < U; ++u) sum = xsimd::fma(B(w[u]), B::load_unaligned(rows + u * E + i), sum);
+      for (int64_t u = 0; u < U; ++u) sum = Instructions<B>::fma(B(w[u]), B::load_unaligned(rows + u * E + i), sum);
       sum.store_unaligned(sums + i);
     }
     if (i == end) return;
     B sum(0.f);
-    for (int64_t u = 0; u < U; ++u) sum = xsimd::fma(B(w[u]), load_part<B>(rows + u * E + i, end - i), sum);
+    for (int64_t u = 0; u < U; ++u) sum = Instructions<B>::fma(B(w[u]), load_part<B>(rows + u * E + i, end - i), sum);
     store_part<B>(sum, sums + i, end - i);
   });
 }

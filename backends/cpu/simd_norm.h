@@ -23,18 +23,18 @@ inline float sum_of_squares(const float* x, int64_t n) {
   for (; i + 4 * w <= n; i += 4 * w) {
     const B x0 = B::load_unaligned(x + i), x1 = B::load_unaligned(x + i + w), x2 = B::load_unaligned(x + i + 2 * w),
             x3 = B::load_unaligned(x + i + 3 * w);
-    s0 = xsimd::fma(x0, x0, s0);
-    s1 = xsimd::fma(x1, x1, s1);
-    s2 = xsimd::fma(x2, x2, s2);
-    s3 = xsimd::fma(x3, x3, s3);
+    s0 = Instructions<B>::fma(x0, x0, s0);
+    s1 = Instructions<B>::fma(x1, x1, s1);
+    s2 = Instructions<B>::fma(x2, x2, s2);
+    s3 = Instructions<B>::fma(x3, x3, s3);
   }
   for (; i + w <= n; i += w) {
     const B v = B::load_unaligned(x + i);
-    s0 = xsimd::fma(v, v, s0);
+    s0 = Instructions<B>::fma(v, v, s0);
   }
   if (i < n) {
     const B v = load_part<B>(x + i, n - i);
-    s1 = xsimd::fma(v, v, s1);
+    s1 = Instructions<B>::fma(v, v, s1);
   }
   return xsimd::hadd((s0 + s1) + (s2 + s3));
 }
