@@ -14,6 +14,7 @@
 
 #include "backends/cpu/lanes16.h"
 #include "backends/cpu/matmul.h"
+#include "backends/cpu/unrolled.h"
 #include "quant/q8_g16.h"
 
 namespace kerf::cpu {
@@ -65,13 +66,6 @@ void group_terms(const std::byte* row, int64_t K, int64_t begin, int64_t groups,
       _mm512_store_ps(out.c + g, KindOf<F>::kShared ? _mm512_add_ps(share, _mm512_permute_ps(share, 0xB1)) : share);
     }
   }
-}
-
-/// f<0>() .. f<n - 1>(), one after the other. A loop that GCC leaves rolled keeps addresses and sums in memory.
-template <int n, class Fn>
-[[gnu::always_inline]] inline void unrolled(Fn&& f) {
-  [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) { (f.template operator()<i>(), ...); }
-  (std::make_integer_sequence<int, n>{});
 }
 
 /// Asks for a line of a stream twice: far ahead into L2, where enough requests can be under way for the latency of DRAM, and
