@@ -318,9 +318,18 @@ struct MakeGate {
     const auto x = decoded(p.in[0], in.bytes[0]);
     return {each([&](size_t i) { return Row{std::fabs(want[0][i]), 16, 0x1p-100 * (1 + std::fabs(double(x[i])))}; })};
   }
-  Gates operator()(const Router&) const {
-    const double ulps = 32 + roundings(static_cast<double>(p.in[0].cols()), kind) / 4;
-    return {{}, each([&](size_t i) { return Row{std::fabs(want[1][i]), ulps, 0x1p-100}; }, 1)};
+  /// A logit's distance d to the largest is rounded before exp, which makes exp off by d units: d = log(first weight / this
+  /// one). The divisor's terms are off likewise, by sum p d <= log X units together, and by its own additions.
+  Gates operator()(const Router& r) const {
+    const auto U = static_cast<size_t>(r.used);
+    const auto X = static_cast<double>(p.in[0].cols());
+    return {{},
+            each(
+                [&](size_t i) {
+                  const double w = want[1][i], distance = w > 0 ? std::log(double(want[1][i / U * U]) / w) : 0;
+                  return Row{w, 16 + distance + std::log(X) + roundings(X, kind) / 4, 0x1p-100};
+                },
+                1)};
   }
   Gates operator()(const L2Norm& n) const {
     const double ulps = 8 + roundings(static_cast<double>(n.group), kind) / 4;
@@ -488,13 +497,13 @@ struct MakeGate {
         error += decay * before * std::fabs(double(g[at]));
         const double scale = d.scale * std::sqrt(q2), most = norm();
         const auto o = static_cast<size_t>(t * H * dv + row);
-        out.yardstick[o] = scale * (most + 0x1p-60);
+        out.yardstick[o] = scale * (most + error / per_step + 0x1p-60);
         out.allowed[o] = kUlp * scale * (error + per_step * most) + 0x1p-120;
         out.operands[o] = scale * (error + per_step * most);
       }
       for (int64_t i = 0; i < dk; ++i) {
         const auto e = static_cast<size_t>(row * dk + i);
-        end.yardstick[e] = norm() + 0x1p-60;
+        end.yardstick[e] = norm() + error / per_step + 0x1p-60;
         end.allowed[e] = kUlp * (error + 2 * norm()) + 0x1p-120;
         end.operands[e] = error + 2 * norm();
       }

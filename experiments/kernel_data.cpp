@@ -339,7 +339,10 @@ struct MakeInputs {
       for (int64_t r = 0; r < rows; ++r) {
         std::vector<float> row(static_cast<size_t>(dk));
         double squares = 0;
-        for (float& v : row) squares += (v = static_cast<float>(random.normal())) * double(v);
+        for (float& v : row) {
+          v = static_cast<float>(random.normal());
+          squares += double(v) * v;
+        }
         for (float& v : row) v = static_cast<float>(v / std::sqrt(squares));
         if (kind == DataKind::exact && i == 1) {
           std::fill(row.begin(), row.end(), 0.f);

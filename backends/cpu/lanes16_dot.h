@@ -14,6 +14,7 @@
 
 #include "backends/cpu/lanes16.h"
 #include "backends/cpu/matmul.h"
+#include "backends/cpu/unrolled.h"
 #include "quant/q8_g16.h"
 
 namespace kerf::cpu {
@@ -49,10 +50,11 @@ inline constexpr std::array<float, 16> kShifts = [] {
 }();
 
 /// The segment of `groups` groups that begins at value `begin` of an activation row.
+/// @param gains 2^shift of the groups of sixteen: those of the interleaved form, or ones for codes that are not shifted
 template <class F>
-void group_terms(const std::byte* row, int64_t K, int64_t begin, int64_t groups, GroupTerms& out) {
+void group_terms(const std::byte* row, int64_t K, int64_t begin, int64_t groups, GroupTerms& out, const std::array<float, 16>& gains = kShifts<F>) {
   const quant::Q8_G16::Row x = quant::Q8_G16::row(row, K);
-  const __m512 gain = _mm512_loadu_ps(kShifts<F>.data()), inverse = _mm512_div_ps(_mm512_set1_ps(1), gain);
+  const __m512 gain = _mm512_loadu_ps(gains.data()), inverse = _mm512_div_ps(_mm512_set1_ps(1), gain);
   for (int64_t g = 0; g < groups; g += 16) {
     const auto there = static_cast<__mmask16>(groups - g >= 16 ? 0xFFFF : (1 << (groups - g)) - 1);
     const __m512 d = _mm512_maskz_loadu_ps(there, x.d + begin / 16 + g), sum = _mm512_maskz_loadu_ps(there, x.sum + begin / 16 + g);
@@ -65,13 +67,6 @@ void group_terms(const std::byte* row, int64_t K, int64_t begin, int64_t groups,
       _mm512_store_ps(out.c + g, KindOf<F>::kShared ? _mm512_add_ps(share, _mm512_permute_ps(share, 0xB1)) : share);
     }
   }
-}
-
-/// f<0>() .. f<n - 1>(), one after the other. A loop that GCC leaves rolled keeps addresses and sums in memory.
-template <int n, class Fn>
-[[gnu::always_inline]] inline void unrolled(Fn&& f) {
-  [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) { (f.template operator()<i>(), ...); }
-  (std::make_integer_sequence<int, n>{});
 }
 
 /// Asks for a line of a stream twice: far ahead into L2, where enough requests can be under way for the latency of DRAM, and

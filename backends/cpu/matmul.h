@@ -37,11 +37,10 @@ int64_t rows_per_task(const MatMulArgs& a, int64_t multiple, int threads);
 
 /// The rows of single rungs, for those who work on several weights in one loop; null if the weights' type has none. q8_g16
 /// activations and weights of the affine types (quant/formats.h), plain or interleaved; f32 activations and weights of any
-/// type with a decoder. Panels take any number of tokens, and pay from kPanelTokens on.
+/// type with a decoder.
 RowsFn generic_rows(DType weights);
 RowsFn avx2_rows(DType weights);
 RowsFn vnni_rows(DType weights);
-RowsFn vnni_panel_rows(DType weights);
 RowsFn vnni_interleaved_rows(DType weights);
 RowsFn generic_float_rows(DType weights);
 RowsFn avx2_float_rows(DType weights);

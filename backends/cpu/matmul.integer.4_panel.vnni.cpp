@@ -3,59 +3,19 @@
 // broadcast activation serves sixteen rows. 4 dot instructions and 3-4 for scaling per 16 rows x 16 values x token.
 // The panel (24 KB) stays in L1 while all tokens pass, eight at a time in registers.
 // Additions happen in the order of <type>.3_vnni: group g of all strips goes to accumulator g, then the same tree.
-#include "backends/cpu/dot_unpack_avx512.h"
-#include "backends/cpu/transpose.h"
+#include "backends/cpu/panel_unpack.h"
 
 namespace kerf::cpu {
 void matmul_integer_4_panel_vnni(Registry::Adder);
 namespace {
 
-constexpr int kRows = 16, kStrips = kSegment / kStrip;
+constexpr int kRows = kPanelLanes, kStrips = kSegment / kStrip;
 
 /// Indexed by group, then strip: the order in which the multiplication walks.
 struct Panel {
   alignas(64) uint8_t code[16][kStrips][4][64];  // [quad of 4 values][row * 4 + value]
   alignas(64) float scale[16][kStrips][kRows], min[16][kStrips][kRows];
 };
-
-void store_lanes(const __m512 (&value)[kRows], float (*to)[kStrips][kRows], int strip) {
-  __m512i r[16];
-  for (int i = 0; i < 16; ++i) r[i] = _mm512_castps_si512(value[i]);
-  transpose16(r);
-  for (int g = 0; g < 16; ++g) _mm512_store_ps(to[g][strip], _mm512_castsi512_ps(r[g]));
-}
-
-/// A strip of which the row has `values` left, so many or fewer than a strip.
-template <class F>
-Strip512 unpack_strip(const typename F::Block* block, int64_t values) {
-  if constexpr (kHasTails<F>)
-    if (values < kStrip)
-      return with_groups(static_cast<int>(values / 16), [&]<int G>() { return Unpack512<F>::template strip<kBlocksOf<F, G>>(block); });
-  return Unpack512<F>::template strip<kBlocksOf<F, kGroups>>(block);
-}
-
-/// Unpacks strip `s` of sixteen rows; row[i] may repeat (rows past the end of the matrix). Asks for what lies `ahead` bytes on.
-template <class F>
-void fill_strip(Panel& panel, const typename F::Block* const (&row)[kRows], int64_t s, int64_t K, int strip, int64_t ahead) {
-  alignas(64) uint8_t code[kRows][kStrip];
-  __m512 scale[kRows], min[kRows];
-  for (int i = 0; i < kRows; ++i) {
-    const auto* block = row[i] + s * kStripBlocks<F>;
-    for (int64_t byte = 0; byte < kStripBytes<F>; byte += 64) __builtin_prefetch(reinterpret_cast<const char*>(block) + ahead + byte, 0, 2);
-    const Strip512 u = unpack_strip<F>(block, K - s * kStrip);
-    for (int c = 0; c < 4; ++c) _mm512_store_si512(code[i] + 64 * c, u.code[c]);
-    scale[i] = u.scale;
-    if constexpr (F::kHasMin) min[i] = u.min;
-  }
-  for (int c = 0; c < 4; ++c) {
-    __m512i r[16];
-    for (int i = 0; i < kRows; ++i) r[i] = _mm512_load_si512(code[i] + 64 * c);
-    transpose16(r);
-    for (int i = 0; i < 16; ++i) _mm512_store_si512(panel.code[4 * c + i / 4][strip][i % 4], r[i]);
-  }
-  store_lanes(scale, panel.scale, strip);
-  if constexpr (F::kHasMin) store_lanes(min, panel.min, strip);
-}
 
 /// Hides from the optimizer how a number came about. GCC would otherwise give each of the 24 addresses of the inner loop
 /// an induction variable of its own, too many for the registers, and spend a quarter of the time on setting them up.
@@ -137,8 +97,11 @@ void multiply_tokens(const MatMulArgs& a, const Panel& panel, int64_t n, int64_t
 template <class F>
 void panel_segment(const MatMulArgs& a, Panel& panel, int64_t n, int64_t begin, int64_t t0, int64_t t1, int64_t next) {
   const typename F::Block* row[kRows];
-  for (int i = 0; i < kRows; ++i) row[i] = reinterpret_cast<const typename F::Block*>(a.w + (n + i < a.N ? n + i : a.N - 1) * a.w_bytes);
-  for (int s = 0; s < kStrips && begin + s * kStrip < a.K; ++s) fill_strip<F>(panel, row, begin / kStrip + s, a.K, s, next);
+  panel_rows_of<F>(a, n, row);
+  for (int s = 0; s < kStrips && begin + s * kStrip < a.K; ++s)
+    unpack_panel_strip<F>(
+        row, begin / kStrip + s, a.K, next, [&](int g, int quad, __m512i code) { _mm512_store_si512(panel.code[g][s][quad], code); },
+        [&](int g, __m512 scale) { _mm512_store_ps(panel.scale[g][s], scale); }, [&](int g, __m512 min) { _mm512_store_ps(panel.min[g][s], min); });
   int64_t t = t0;
   for (; t + 8 <= t1; t += 8) multiply_tokens<F, 8>(a, panel, n, begin, t);
   for (; t + 2 <= t1; t += 2) multiply_tokens<F, 2>(a, panel, n, begin, t);
@@ -166,12 +129,6 @@ void run(const Problem&, const Call& call) {
 }
 
 }  // namespace
-
-RowsFn vnni_panel_rows(DType weights) {
-  RowsFn rows = nullptr;
-  quant::AffineFormats::visit(weights, [&]<class F>(F) { rows = panel_rows<F>; });
-  return rows;
-}
 
 void matmul_integer_4_panel_vnni(Registry::Adder registry) {
   quant::AffineFormats::for_each([&]<class F>(F) {

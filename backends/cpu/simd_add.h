@@ -13,7 +13,8 @@ void add(const Problem&, const Call& call) {
   const int64_t cols = a.desc.cols(), step = b.desc.rows() == 1 ? 0 : 1;
   for_each_rows(call.pool, a.desc.rows(), cols, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t)
-      map2<B>(a.row<float>(t), b.row<float>(t * step), out.row<float>(t), cols, [](const B& x, const B& y) { return x + y; });
+      map<B>(
+          out.row<float>(t), cols, [](const B& x, const B& y) { return x + y; }, a.row<float>(t), b.row<float>(t * step));
   });
 }
 

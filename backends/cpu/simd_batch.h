@@ -24,17 +24,20 @@ inline void store_part(const B& value, float* p, int64_t n) {
   for (int64_t i = 0; i < n; ++i) p[i] = lanes[i];
 }
 
-/// What xsimd has no name for, one instruction in each instruction set: batch_avx2.h and batch_avx512.h specialise it.
+/// What xsimd has no name for, or none that works: batch_avx2.h and batch_avx512.h specialise it.
+///   fma(a, b, c): a b + c rounded once. xsimd 8's own is a product and a sum for AVX-512.
 ///   swap_neighbours(x0 x1 x2 x3 ..) = x1 x0 x3 x2 ..      store_halves(x, uint16_t*): rounded to binary16
+///   sum(x): the sum of all lanes, in each of them      sums(x): lane i = the sum of x[i]'s lanes, the same bits
+///   every_fourth(p, out): out[j] = p[j] p[4 + j] p[8 + j] ..., j < 4
 template <class B>
 struct Instructions;
 
-/// out[i] = f(a[i], b[i]) for i in [0, n).
-template <class B, class F>
-inline void map2(const float* a, const float* b, float* out, int64_t n, const F& f) {
+/// out[i] = f(in[i] ...) for i in [0, n).
+template <class B, class F, class... In>
+inline void map(float* out, int64_t n, const F& f, const In*... in) {
   int64_t i = 0;
-  for (; i + kLanes<B> <= n; i += kLanes<B>) f(B::load_unaligned(a + i), B::load_unaligned(b + i)).store_unaligned(out + i);
-  if (i < n) store_part<B>(f(load_part<B>(a + i, n - i), load_part<B>(b + i, n - i)), out + i, n - i);
+  for (; i + kLanes<B> <= n; i += kLanes<B>) f(B::load_unaligned(in + i)...).store_unaligned(out + i);
+  if (i < n) store_part<B>(f(load_part<B>(in + i, n - i)...), out + i, n - i);
 }
 
 }  // namespace KERF_ISA

@@ -10,7 +10,8 @@ inline namespace KERF_ISA {
 /// y += scale x.
 template <class B>
 void add_scaled(const float* x, float scale, float* y, int64_t n) {
-  map2<B>(x, y, y, n, [s = B(scale)](const B& a, const B& b) { return xsimd::fma(a, s, b); });
+  map<B>(
+      y, n, [s = B(scale)](const B& a, const B& b) { return Instructions<B>::fma(a, s, b); }, x, y);
 }
 
 template <class B, class Encoder>

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "backends/cpu/causal_conv.h"
 #include "quant/encode.h"
 
 namespace kerf::cpu {
@@ -36,13 +37,15 @@ Support accepts_output(const TensorDesc& out, int64_t group) {
 }  // namespace
 
 Support accepts_rms_norm(const Problem& p) { return accepts_output(p.out[0], p.in[1].cols()); }
-Support accepts_swiglu(const Problem& p) { return accepts_output(p.out[0], p.in[0].cols()); }
+Support accepts_elementwise(const Problem& p) { return accepts_output(p.out[0], p.in[0].cols()); }
 
 Support accepts_rope_cache(const Problem& p) {
   for (const size_t state : {size_t{4}, size_t{5}})
     if (auto a = accepts_kv_write({KvWrite{}, {p.in[state]}, {}}); !a) return a;
   return {};
 }
+
+Support accepts_causal_conv(const Problem& p) { return require(p.in[1].cols() <= kMostTaps, "the convolution has more than 8 taps"); }
 
 size_t rope_cache_scratch(const Problem& p) { return static_cast<size_t>(p.in[1].size()) * sizeof(float); }
 
@@ -51,5 +54,10 @@ const Rope& rope_of(const Problem& p) {
   const auto* cache = std::get_if<RopeCache>(&p.op);
   return cache ? cache->rope : std::get<Rope>(p.op);
 }
+
+const L2Norm& l2_norm_of(const Problem& p) { return std::get<L2Norm>(p.op); }
+const GatedRmsNorm& gated_rms_norm_of(const Problem& p) { return std::get<GatedRmsNorm>(p.op); }
+const Router& router_of(const Problem& p) { return std::get<Router>(p.op); }
+const GatedDeltaRule& gated_delta_rule_of(const Problem& p) { return std::get<GatedDeltaRule>(p.op); }
 
 }  // namespace kerf::cpu

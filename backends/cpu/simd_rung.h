@@ -28,7 +28,9 @@ Support accepts_kv_write(const Problem& p);
 /// f32 out, or q8_g16 or bf16_t16 if blocks of 32 values do not cross the groups that are normalised.
 Support accepts_rms_norm(const Problem& p);
 /// f32 out, or q8_g16 or bf16_t16 if rows are blocks of 32 values.
-Support accepts_swiglu(const Problem& p);
+Support accepts_elementwise(const Problem& p);
+/// At most eight taps.
+Support accepts_causal_conv(const Problem& p);
 /// The caches are as accepts_kv_write wants them; keys and values may differ.
 Support accepts_rope_cache(const Problem& p);
 /// Scratch of rope_cache: a row of rotated keys for each token, of which the first of each range of tokens is used.
@@ -37,5 +39,9 @@ size_t rope_cache_scratch(const Problem& p);
 /// Parameters of the op of a problem (std::get and its exception stay out of the vector files).
 const RmsNorm& rms_norm_of(const Problem& p);
 const Rope& rope_of(const Problem& p);  // of rope and of rope_cache
+const L2Norm& l2_norm_of(const Problem& p);
+const GatedRmsNorm& gated_rms_norm_of(const Problem& p);
+const Router& router_of(const Problem& p);
+const GatedDeltaRule& gated_delta_rule_of(const Problem& p);
 
 }  // namespace kerf::cpu

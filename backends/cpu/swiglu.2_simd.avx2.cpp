@@ -15,7 +15,7 @@ void swiglu_2_simd_avx2(Registry::Adder r) {
                .preference = 2,
                .isa = Isa::avx2,
                .writes_formats = true,
-               .accepts = accepts_swiglu,
+               .accepts = accepts_elementwise,
                .run = swiglu<BatchAvx2, EncodeAvx2>});
 }
 

@@ -15,7 +15,7 @@ void swiglu_3_simd_avx512(Registry::Adder r) {
                .preference = 3,
                .isa = Isa::avx512,
                .writes_formats = true,
-               .accepts = accepts_swiglu,
+               .accepts = accepts_elementwise,
                .run = swiglu<BatchAvx512, EncodeAvx512>});
 }
 

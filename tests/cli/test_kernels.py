@@ -40,7 +40,9 @@ class Kernels(program.Case):
                 (line,) = [x for x in lines if name in x.split()]
                 self.assertGreater(len(line.split()), 1, line)
         fused = self.kerf("kernels", "explain", "-m", model(kind="Q4_K_M"), "blk.0.attn_q", "--json").json
-        self.assertTrue(all(n["node"] == "blk.0.attn_q+attn_k+attn_v" for s in fused["shapes"] for n in s["nodes"]), fused)
+        if self.kerf("version", "--json").json["isa"] in ("vnni", "amx"):  # below, each product has a kernel of its own
+            (one,) = [s["nodes"] for s in fused["shapes"] if s["tokens"] == 1]
+            self.assertEqual([n["node"] for n in one], ["blk.0.attn_q+attn_k+attn_v"])
         text = self.kerf("kernels", "explain", "-m", model(kind="Q4_K_M"), "blk.0.attn_q", "--fuse", "none").text
         for shape in document["shapes"]:
             for node in shape["nodes"]:
@@ -73,8 +75,8 @@ class Kernels(program.Case):
         self.assertEqual({k["cases"] for k in one["kernels"] if "skipped" not in k}, {1})
 
     def test_test_takes_the_same_filters_as_list(self):
-        result = self.kerf("kernels", "test", "swiglu", "--json").json
-        self.assertLessEqual({k["name"] for k in self.listed("cpu/swiglu")}, {k["kernel"] for k in result["kernels"]})
+        result = self.kerf("kernels", "test", "rope_t", "--json").json
+        self.assertEqual({k["name"] for k in self.listed("rope_t")}, {k["kernel"] for k in result["kernels"]})
         self.refused(2, "kernels", "test", "frobnicate", says=["frobnicate"])
 
     def test_isa_limits_the_test(self):

@@ -1,6 +1,7 @@
 // The reference is the truth for all other kernels, so it is held against values worked out by hand and closed forms.
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <numbers>
 
 #include "backends/backends.h"
@@ -18,22 +19,30 @@ struct Bench {
   ThreadPool pool{1};
   Bench() { fill_reference(registry); }
 
-  std::vector<std::byte> bytes(const Op& op, std::vector<TensorView> in) {
+  /// All outputs; one that is a newer version of an input is that input's memory, which is returned as it is then.
+  std::vector<std::vector<std::byte>> all(const Op& op, std::vector<TensorView> in) {
     std::vector<TensorDesc> descs;
     for (const auto& v : in) descs.push_back(v.desc);
     const Problem p = problem(op, descs);
     const Kernel* k = registry.find("reference/" + std::string(name_of(op)));
     REQUIRE(k);
     REQUIRE(k->accepts(p).why_not == "");
-    std::vector<std::byte> out(static_cast<size_t>(p.out[0].bytes()));
-    TensorView result{p.out[0], out.data()};
-    if (std::holds_alternative<KvWrite>(op)) result.data = in[0].data;
-    k->run(p, {in, {&result, 1}, {}, pool});
+    std::vector<std::vector<std::byte>> out;
+    for (const auto& d : p.out) out.emplace_back(static_cast<size_t>(d.bytes()));
+    std::vector<TensorView> results;
+    for (size_t i = 0; i < out.size(); ++i) {
+      const auto from = alias_of(op, i);
+      results.push_back({p.out[i], from ? in[*from].data : out[i].data()});
+    }
+    k->run(p, {in, results, {}, pool});
+    for (size_t i = 0; i < out.size(); ++i) std::memcpy(out[i].data(), results[i].data, out[i].size());
     return out;
   }
-  std::vector<float> run(const Op& op, std::vector<TensorView> in) {
-    const auto out = bytes(op, std::move(in));
-    std::vector<float> values(out.size() / 4);
+  std::vector<std::byte> bytes(const Op& op, std::vector<TensorView> in) { return all(op, std::move(in))[0]; }
+  template <class T = float>
+  std::vector<T> run(const Op& op, std::vector<TensorView> in, size_t output = 0) {
+    const auto out = all(op, std::move(in))[output];
+    std::vector<T> values(out.size() / sizeof(T));
     std::memcpy(values.data(), out.data(), out.size());
     return values;
   }
@@ -44,7 +53,11 @@ TensorView view(DType type, std::vector<T>& v, int64_t rows = 1) {
   return {matrix(type, rows, static_cast<int64_t>(v.size()) / rows), v.data()};
 }
 TensorView f32(std::vector<float>& v, int64_t rows = 1) { return view(DType::f32, v, rows); }
-TensorView i32(std::vector<int32_t>& v) { return view(DType::i32, v); }
+TensorView i32(std::vector<int32_t>& v, int64_t rows = 1) { return view(DType::i32, v, rows); }
+/// [1, outer, rows, cols]: experts' weights, states by head.
+TensorView f32(std::vector<float>& v, int64_t outer, int64_t rows) {
+  return {{DType::f32, {1, outer, rows, static_cast<int64_t>(v.size()) / outer / rows}}, v.data()};
+}
 
 void close(const std::vector<float>& got, const std::vector<double>& want, double relative = 6e-8) {
   REQUIRE(got.size() == want.size());
@@ -180,6 +193,167 @@ TEST_CASE("swiglu: silu(x) = x / (1 + e^-x), far ends") {
   Bench b;
   std::vector<float> gate{0, 1, -1, 100, -1000}, up{5, 2, 2, 0.5f, 3};
   close(b.run(SwiGlu{}, {f32(gate), f32(up)}), {0, 2 / (1 + std::exp(-1.0)), -2 / (1 + std::numbers::e), 50, 0});
+}
+
+TEST_CASE("columns: a range of each group, group after group") {
+  Bench b;
+  std::vector<float> x{0, 1, 2, 3, 4, 5, 10, 11, 12, 13, 14, 15};
+  CHECK(b.run(Columns{.group = 3, .first = 1, .count = 2}, {f32(x, 2)}) == std::vector<float>{1, 2, 4, 5, 11, 12, 14, 15});
+  CHECK(b.run(Columns{.group = 6, .first = 5, .count = 1}, {f32(x, 2)}) == std::vector<float>{5, 15});
+}
+
+TEST_CASE("sigmoid_gate: a gate for each value, or one for the row") {
+  Bench b;
+  std::vector<float> x{2, -4, 6, 8}, gate{0, 1000, -1000, 1}, row{0, -1};
+  const double e = std::numbers::e;
+  close(b.run(SigmoidGate{}, {f32(x, 2), f32(gate, 2)}), {1, -4, 0, 8 * e / (e + 1)});
+  close(b.run(SigmoidGate{}, {f32(x, 2), f32(row, 2)}), {1, -2, 6 / (1 + e), 8 / (1 + e)});
+}
+
+TEST_CASE("router: falling, of equal ones the lower id first; weights of all or of the chosen") {
+  Bench b;
+  // exp: 1 2 4 2 1, sum 10
+  std::vector<float> logits{0, std::log(2.f), std::log(4.f), std::log(2.f), 0};
+  CHECK(b.run<int32_t>(Router{.used = 4}, {f32(logits)}) == std::vector<int32_t>{2, 1, 3, 0});
+  close(b.run(Router{.used = 2, .renormalize = false}, {f32(logits)}, 1), {0.4, 0.2}, 2e-7);
+  close(b.run(Router{.used = 2, .renormalize = true}, {f32(logits)}, 1), {4. / 6, 2. / 6}, 2e-7);
+  close(b.run(Router{.used = 5, .renormalize = true}, {f32(logits)}, 1), {0.4, 0.2, 0.2, 0.1, 0.1}, 2e-7);
+  std::vector<float> rows{1, 1, 1, -5, 300, -300};  // two tokens; exp(300) is beyond f32
+  CHECK(b.run<int32_t>(Router{.used = 2}, {f32(rows, 2)}) == std::vector<int32_t>{0, 1, 1, 0});
+  CHECK(b.run(Router{.used = 2}, {f32(rows, 2)}, 1) == std::vector<float>{0.5f, 0.5f, 1, 0});
+  // 2^15 experts alike: the chosen one has 2^-15 of the whole, and is divided by 2^-14
+  std::vector<float> alike(size_t{1} << 15, 3);
+  CHECK(b.run(Router{.used = 1}, {f32(alike)}, 1) == std::vector<float>{0.5f});
+}
+
+TEST_CASE("expert ops: three experts, two per token") {
+  Bench b;
+  // experts [3][2 rows][2]: the identity, twice the exchange, ones
+  std::vector<float> w{1, 0, 0, 1, 0, 2, 2, 0, 1, 1, 1, 1}, x{3, -1, 5, 7};
+  std::vector<int32_t> ids{1, 0, 2, 1};
+  const std::vector<float> each{-2, 6, 3, -1, 12, 12, 14, 10};
+  CHECK(b.run(ExpertMatMul{}, {f32(x, 2), f32(w, 3, 2), i32(ids, 2)}) == each);
+  std::vector<float> slots{3, -1, 3, -1, 5, 7, 5, 7};  // the same rows, one for each slot
+  CHECK(b.run(ExpertMatMul{}, {f32(slots, 4), f32(w, 3, 2), i32(ids, 2)}) == each);
+  std::vector<float> y = each, weights{0.5f, 2, 1, -1};
+  const std::vector<float> sums{5, 1, -2, 2};
+  CHECK(b.run(ExpertSum{}, {f32(y, 4), f32(weights, 2)}) == sums);
+  CHECK(b.run(ExpertMatMulSum{}, {f32(slots, 4), f32(w, 3, 2), i32(ids, 2), f32(weights, 2)}) == sums);
+  std::vector<float> ones(12, 1);
+  const auto silu = [](double v) { return v / (1 + std::exp(-v)); };
+  close(b.run(ExpertSwiGlu{}, {f32(x, 2), f32(w, 3, 2), f32(ones, 3, 2), i32(ids, 2)}),
+        {2 * silu(-2), 2 * silu(6), 2 * silu(3), 2 * silu(-1), 12 * silu(12), 12 * silu(12), 12 * silu(14), 12 * silu(10)});
+}
+
+TEST_CASE("l2_norm: groups of length one, eps under the root") {
+  Bench b;
+  std::vector<float> four{3, 4, -5, 12}, x{3, 4, -5, 12, 0, 0};
+  close(b.run(L2Norm{.group = 2, .eps = 0}, {f32(four)}), {0.6, 0.8, -5. / 13, 12. / 13});
+  close(b.run(L2Norm{.group = 2, .eps = 11}, {f32(x)}), {0.5, 4. / 6, -5 / std::sqrt(180.), 12 / std::sqrt(180.), 0, 0});
+}
+
+TEST_CASE("gated_rms_norm: norm first, then silu of the gate") {
+  Bench b;
+  std::vector<float> x{3, 4, 0, 0, -2, 2, -2, 2}, w{1, 1, 2, 0.5f}, z{0, 1, 5, -1, 1000, -1000, 2, -1};
+  const auto silu = [](double v) { return v / (1 + std::exp(-v)); };
+  close(b.run(GatedRmsNorm{.eps = 0}, {f32(x), f32(w), f32(z)}), {0, 1.6 * silu(1), 0, 0, -1000, 0, -2 * silu(2), 0.5 * silu(-1)});
+}
+
+TEST_CASE("causal_conv: taps over time, outputs by channel, the state over two calls") {
+  Bench b;
+  // two channels of keys, q and k one each, one of values; three taps
+  std::vector<float> w{1, 10, 100, 0, 0, 1, -1, 0, 1}, state(6, 77), first{1, 2, 3, 4, 5, 6, 7, 8, 9}, second{10, 11, 12};
+  std::vector<int32_t> at{0, 1, 2}, next{3};
+  const auto silu = [](double v) { return v / (1 + std::exp(-v)); };
+  const auto conv = [&](std::vector<float>& x, std::vector<int32_t>& positions) {
+    return b.all(CausalConv{.keys = 1}, {f32(x, static_cast<int64_t>(positions.size())), f32(w, 3), f32(state, 2), i32(positions)});
+  };
+  const auto values = [](const std::vector<std::byte>& bytes) {
+    std::vector<float> v(bytes.size() / 4);
+    std::memcpy(v.data(), bytes.data(), bytes.size());
+    return v;
+  };
+  auto out = conv(first, at);  // from position 0 on: the state's 77 are not seen
+  close(values(out[0]), {silu(100), silu(10 + 400), silu(1 + 40 + 700)});
+  close(values(out[1]), {silu(2), silu(5), silu(8)});
+  close(values(out[2]), {silu(3), silu(6), silu(9 - 3)});
+  CHECK(state == std::vector<float>{4, 5, 6, 7, 8, 9});
+  out = conv(second, next);  // fewer tokens than the state has rows
+  close(values(out[0]), {silu(4 + 70 + 1000)});
+  close(values(out[1]), {silu(11)});
+  close(values(out[2]), {silu(12 - 6)});
+  CHECK(state == std::vector<float>{7, 8, 9, 10, 11, 12});
+}
+
+TEST_CASE("delta_gates: softplus and sigmoid where they are closed forms") {
+  Bench b;
+  std::vector<float> alpha{0, 1000, -1000, 1, 2, 3}, dt{0, 0, 0}, a{-2, -3, -4}, beta{0, 1000, -1000, 1, -1, 0};
+  dt[2] = -3;
+  const double e = std::numbers::e;
+  close(b.run(DeltaGates{}, {f32(alpha, 2), f32(dt), f32(a), f32(beta, 2)}),
+        {-2 * std::log(2.), -3000, 0, -2 * std::log1p(e), -3 * std::log1p(e * e), -4 * std::log(2.)});
+  close(b.run(DeltaGates{}, {f32(alpha, 2), f32(dt), f32(a), f32(beta, 2)}, 1), {0.5, 1, 0, e / (1 + e), 1 / (1 + e), 0.5});
+}
+
+TEST_CASE("gated_delta_rule: two tokens by hand") {
+  Bench b;
+  // One head, dk = 2, dv = 2, state rows (1 2) (3 4). Token 1 halves them to (0.5 1) (1.5 2), which hold 0.5 and 1.5 under the key
+  // (1 0); with rate 0.5 and values (2.5 -0.5) they change by 1 and -1 along it: (1.5 1) (0.5 2). Under the query (1 2): 3.5 and 4.5.
+  // Token 2 keeps them; under its key (0 1) they hold 1 and 2, with rate 1 and values (4 0) they change by 3 and -2: (1.5 4) (0.5 0).
+  std::vector<float> q{1, 2, 1, -1}, k{1, 0, 0, 1}, v{2.5f, -0.5f, 4, 0}, g{static_cast<float>(std::log(0.5)), 0}, rate{0.5f, 1}, state{1, 2, 3, 4};
+  std::vector<int32_t> at{7, 8}, begin{0, 1};
+  const auto rule = [&](std::vector<int32_t>& positions) {
+    return b.run(GatedDeltaRule{.n_head_k = 1, .scale = 2},
+                 {f32(q, 2), f32(k, 2), f32(v, 2), f32(g, 2), f32(rate, 2), f32(state, 1, 2), i32(positions)});
+  };
+  close(rule(at), {7, 9, -5, 1}, 2e-7);
+  close(state, {1.5, 4, 0.5, 0}, 2e-7);
+  // From position 0 on the same tokens find nothing: rows (1.25 0) (-0.25 0), then (1.25 4) (-0.25 0).
+  state.assign(4, std::numeric_limits<float>::quiet_NaN());
+  close(rule(begin), {2.5, -0.5, -5.5, -0.5}, 2e-7);
+  close(state, {1.25, 4, -0.25, 0}, 2e-7);
+}
+
+TEST_CASE("gated_delta_rule: heads of values read heads of keys grouped or in turns") {
+  Bench b;
+  // Two heads of keys, four of values, dk = dv = 1, an empty state: out = q k v of the heads.
+  std::vector<float> q{1, 10}, k{1, 1}, v{1, 2, 3, 4}, g(4), rate(4, 1);
+  std::vector<int32_t> at{0};
+  const auto rule = [&](HeadOrder order) {
+    std::vector<float> state(4);
+    return b.run(GatedDeltaRule{.n_head_k = 2, .order = order}, {f32(q), f32(k), f32(v), f32(g), f32(rate), f32(state, 4, 1), i32(at)});
+  };
+  CHECK(rule(HeadOrder::grouped) == std::vector<float>{1, 2, 30, 40});
+  CHECK(rule(HeadOrder::tiled) == std::vector<float>{1, 20, 3, 40});
+}
+
+TEST_CASE("gated_delta_rule: five tokens at once are five tokens one by one") {
+  Bench b;
+  constexpr int64_t T = 5, Hk = 2, H = 4, dk = 6, dv = 3;
+  const auto wave = [](int64_t n, double step, double size) {
+    std::vector<float> v(static_cast<size_t>(n));
+    for (size_t i = 0; i < v.size(); ++i) v[i] = static_cast<float>(size * std::sin(step * static_cast<double>(i + 1)));
+    return v;
+  };
+  auto q = wave(T * Hk * dk, 0.7, 0.5), k = wave(T * Hk * dk, 1.1, 0.5), v = wave(T * H * dv, 1.7, 2), g = wave(T * H, 2.3, 1), rate = g;
+  for (float& x : g) x = -std::abs(x);
+  for (float& x : rate) x = std::abs(x);
+  std::vector<float> state(static_cast<size_t>(H * dv * dk), 5), together = state;
+  const GatedDeltaRule op{.n_head_k = Hk, .scale = 0.4f};
+  std::vector<int32_t> at{0, 1, 2, 3, 4};
+  const auto out = b.run(op, {f32(q, T), f32(k, T), f32(v, T), f32(g, T), f32(rate, T), f32(together, H, dv), i32(at)});
+  std::vector<float> singly;
+  for (int64_t t = 0; t < T; ++t) {
+    const auto token = [&](std::vector<float>& all) {
+      return TensorView{matrix(DType::f32, 1, static_cast<int64_t>(all.size()) / T), &all[all.size() / T * static_cast<size_t>(t)]};
+    };
+    std::vector<int32_t> position{static_cast<int32_t>(t)};
+    const auto o = b.run(op, {token(q), token(k), token(v), token(g), token(rate), f32(state, H, dv), i32(position)});
+    singly.insert(singly.end(), o.begin(), o.end());
+  }
+  // One by one the state is rounded to f32 between tokens.
+  close(out, {singly.begin(), singly.end()}, 1e-5);
+  close(together, {state.begin(), state.end()}, 1e-5);
 }
 
 TEST_CASE("convert: f16 and bf16 to nearest even") {

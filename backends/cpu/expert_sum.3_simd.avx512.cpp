@@ -1,0 +1,20 @@
+// expert_sum, rung 3: simd_expert_sum.h with 16 lanes (AVX-512F).
+#include "backends/cpu/batch_avx512.h"
+#include "backends/cpu/simd_expert_sum.h"
+#include "backends/cpu/simd_rung.h"
+
+namespace kerf::cpu {
+
+void expert_sum_3_simd_avx512(Registry::Adder r);
+void expert_sum_3_simd_avx512(Registry::Adder r) {
+  add_rung(r, {.op = ExpertSum::name,
+               .variant = "3_simd_avx512",
+               .improves = "2_simd_avx2",
+               .note = "the same algorithm on 16 lanes: half the instructions",
+               .preference = 3,
+               .isa = Isa::avx512,
+               .accepts = accepts_all,
+               .run = expert_sum<BatchAvx512>});
+}
+
+}  // namespace kerf::cpu
