@@ -102,21 +102,10 @@ TEST_CASE("weights, cache and single tensors go where rules say") {
   }
 }
 
-namespace {
-
-/// Backends that run every model: the cpu's kernels, and the reference for what it has none of.
-SessionOptions everywhere(const std::string& path) {
-  auto o = options(path, "cpu");
-  o.policy.backends = {"cpu", "reference"};
-  return o;
-}
-
-}  // namespace
-
 TEST_CASE("models of experts and hybrids give the same bits wherever they are split") {
   for (const auto& name : tiny_names()) {
     const Golden g = golden(name);
-    auto o = everywhere(g.path("f16"));
+    auto o = options(g.path("f16"), "cpu");
     o.micro_batch = o.max_outputs = 64;
     Session host(o, kernels());
     const auto want = logits(host, g.tokens_150, 100);
@@ -154,7 +143,7 @@ TEST_CASE("models of experts and hybrids give the same bits wherever they are sp
 TEST_CASE("--cpu-moe keeps the experts on the host, and nothing else") {
   for (const std::string name : {"tiny_mixtral_a", "tiny_qwen2_moe_a", "tiny_qwen3_5_moe_b"}) {
     const Golden g = golden(name);
-    auto o = everywhere(g.path("f16"));
+    auto o = options(g.path("f16"), "cpu");
     o.devices = {"pretend:0=64MiB"};
     o.gpu_layers = 99;
     o.plan_only = true;
@@ -178,7 +167,7 @@ TEST_CASE("--cpu-moe keeps the experts on the host, and nothing else") {
     CHECK(Session(o, kernels()).placement().of("blk.1.ffn_up_exps.weight").device == "pretend:0");
   }
   for (const bool all : {true, false}) {
-    auto o = everywhere(golden("qwen3").path("f16"));
+    auto o = options(golden("qwen3").path("f16"), "cpu");
     o.cpu_moe = all;
     if (!all) o.n_cpu_moe = 1;
     o.plan_only = true;
@@ -269,7 +258,7 @@ TEST_CASE("plans of the golden models are golden text") {
   names.insert(names.end(), {"tiny_qwen3_moe_a", "tiny_qwen3_5_b", "tiny_qwen3_next_a"});  // experts, a hybrid, a hybrid with experts
   for (const auto& name : names) {
     const Golden g = golden(name);
-    auto o = everywhere(g.path("f16"));
+    auto o = options(g.path("f16"), "cpu");
     o.policy.isa = Isa::amx;
     o.devices = kDevices;
     o.gpu_layers = 2;
