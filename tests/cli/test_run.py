@@ -1,9 +1,10 @@
 """kerf run: a prompt in, text out."""
 
 import json
+import re
 
 import program
-from gguf_reader import Header
+from gguf_reader import Header, with_text
 from program import MODELS, lossy, model, run
 
 PROMPT = "def add(a, b):"
@@ -209,6 +210,32 @@ class Chat(program.Case):
                 rendered = "".join(f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n" for m in messages[:-1]) + "<|im_start|>assistant\n"
                 fresh = self.kerf("run", "-m", model(name), "--raw", "-p", rendered, *self.WORDS).out
                 self.assertEqual(lossy(fresh), messages[-1]["content"] + "\n")
+
+    def test_hybrids_go_back_to_where_the_turns_part(self):
+        # Tokens of an answer are seldom those that its text has in the next prompt: the recurrent states must then be those of a
+        # checkpoint. Tiny models have no template and generate names of unused tokens: both are made usable here.
+        went_back = 0
+        template = "{% for m in messages %}{{ m.role[0] }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}a\n{% endif %}"
+        for name in ("tiny_qwen3_next_a", "tiny_qwen3_5_b", "tiny_qwen3_5_moe_b"):
+            with self.subTest(name):
+                path = self.file("chat.gguf", re.sub(rb"\[PAD(\d\d)\]", rb"apad\1z", with_text(model(name), "tokenizer.chat_template", template)))
+                words = ("-m", path, *self.WORDS, "--backend", "reference")
+                lines = ("the man", "and then", "what a day")
+                result = self.kerf("run", "-i", *words, "--json", stdin="".join(line + "\n" for line in lines).encode())
+                messages = result.json["messages"]
+                self.assertEqual(len(messages), 6)
+                for turn in (1, 3, 5):
+                    rendered = "".join(f"{m['role'][0]}\n{m['content']}<|im_end|>\n" for m in messages[:turn]) + "a\n"
+                    fresh = self.kerf("run", "--raw", "-p", rendered, *words).out
+                    self.assertEqual(lossy(fresh), messages[turn]["content"] + "\n")
+                shown = self.kerf("run", "-i", *words, "--stats", stdin="".join(line + "\n" for line in lines).encode()).err
+                tokens, reused = zip(*((int(a), int(b)) for a, b in re.findall(r"prompt +(\d+) tokens \((\d+) reused\)", shown)))
+                self.assertEqual(reused[0], 0)
+                for turn in (1, 2):
+                    before = reused[turn - 1] + tokens[turn - 1]  # where the checkpoint is
+                    self.assertIn(reused[turn], (before, before + 5), shown)  # or all that was fed, if the text has the answer's tokens
+                    went_back += reused[turn] == before
+        self.assertGreater(went_back, 2)
 
     def test_system_message(self):
         document = self.chat("Hello", words=("--json", "--system", "Be brief.")).json

@@ -42,6 +42,28 @@ TEST_CASE("the first matching rule wins and is remembered") {
   CHECK_THROWS_AS(place(g, {{"blk", "cuda:7", "-ot"}}, {"cpu"}), Error);
 }
 
+TEST_CASE("experts stay on the host in the first layers, or in all") {
+  CHECK(expert_rules(4, 0).empty());
+  REQUIRE(expert_rules(4, 99).size() == 4);
+  const auto all = expert_rules(4, std::nullopt), two = expert_rules(20, 2);
+  REQUIRE(all.size() == 1);
+  REQUIRE(two.size() == 2);
+  CHECK(all[0].device == kHost);
+  CHECK(two[0].device == kHost);
+  const auto match = [](const Rule& r, const std::string& name) { return name_matcher(r.pattern, r.origin)(name); };
+  for (const std::string part : {"gate", "up", "down", "gate_up"}) {
+    CHECK(match(all[0], "blk.13.ffn_" + part + "_exps.weight"));
+    CHECK(match(two[1], "blk.1.ffn_" + part + "_exps.weight"));
+    CHECK(!match(two[1], "blk.11.ffn_" + part + "_exps.weight"));
+  }
+  for (const std::string other : {"blk.1.ffn_gate_inp.weight", "blk.1.ffn_up_shexp.weight", "blk.1.ffn_up.weight", "kv.blk.1.k"}) {
+    CHECK(!match(all[0], other));
+    CHECK(!match(two[1], other));
+  }
+  CHECK_THROWS_AS(name_matcher("(", "--capture"), Error);
+  CHECK_THROWS_AS(name_matcher(std::string(2000, '.'), "--capture"), Error);
+}
+
 TEST_CASE("rules files and overrides say where they are wrong") {
   const auto rules = parse_rules("# experts\nffn_.*  pretend:0   # why\n\n.  cpu\n", "my.rules");
   REQUIRE(rules.size() == 2);

@@ -383,6 +383,17 @@ TEST_CASE("cost: flops and bytes by hand") {
   CHECK(attention(2, 4, 9).flops == 6 * (4 + 4) * 260);
   CHECK(attention(2, 4, 9).bytes == 2 * 384 * 4 * 2 + 8 + 2 * 2 * 5 * 128);  // keys 6 .. 10
   CHECK(cost(problem(Rows{}, {matrix(DType::q8_0, 1000, 64), vector_of(DType::i32, 3)})).bytes == 3 * 68 + 12 + 3 * 64 * 4);
+  // One token reads the matrices of the U experts it goes to, whatever 1 - (1 - U/X) rounds to.
+  for (const int64_t X : {8, 60, 128, 256})
+    for (const int64_t U : {1, 3, 4, 6, 8}) {
+      const TensorDesc w{DType::q4_k, {1, X, 32, 256}}, ids = matrix(DType::i32, 1, U);
+      const int64_t expert = 32 * 144, x = 256 * 4;
+      CHECK(cost(problem(ExpertMatMul{}, {matrix(DType::f32, 1, 256), w, ids})).bytes == x + U * expert + U * 4 + U * 32 * 4);
+      CHECK(cost(problem(ExpertSwiGlu{}, {matrix(DType::f32, 1, 256), w, w, ids})).bytes == x + 2 * U * expert + U * 4 + U * 32 * 4);
+      const Cost summed = cost(problem(ExpertMatMulSum{}, {matrix(DType::f32, U, 256), w, ids, matrix(DType::f32, 1, U)}));
+      CHECK(summed.bytes == U * x + U * expert + 2 * U * 4 + 32 * 4);
+      CHECK(summed.flops == 2 * U * 32 * 256 + 2 * U * 32);
+    }
   Cost sum = m;
   sum += m;
   CHECK(sum.flops == 2 * m.flops);
