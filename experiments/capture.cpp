@@ -72,7 +72,12 @@ std::vector<std::string> close_names(const std::string& pattern, const std::vect
 }
 
 Capture::Capture(Session& session, const std::string& pattern, std::string folder, const Io& io)
-    : session_(session), pattern_(pattern), folder_(std::move(folder)), command_(io.command), matches_(name_matcher(pattern, "--capture")) {
+    : session_(session),
+      pattern_(pattern),
+      folder_(std::move(folder)),
+      command_(io.command),
+      log_(io.log),
+      matches_(name_matcher(pattern, "--capture")) {
   std::vector<std::string> names;
   for (const auto& [tokens, outputs] : {std::pair{session.micro_batch(), session.max_outputs()}, std::pair{int64_t{1}, int64_t{1}}}) {
     const auto& planned = session.planned(tokens, outputs);
@@ -123,17 +128,13 @@ std::vector<Capture::Rows> Capture::meanings(const Graph& graph) {
 
 Capture::Targets Capture::targets_of(const Plan& plan, const Graph& graph) {
   Targets targets;
-  std::vector<std::string> found;
   const std::vector<Rows> rows = meanings(graph);
-  const bool first = plans_.empty();
   for (size_t s = 0; s < plan.steps.size(); ++s) {
     const auto* run = std::get_if<RunStep>(&plan.steps[s]);
     for (size_t o = 0; run && o < run->out.size(); ++o) {
       const Place& place = plan.places[run->out[o]];
       const ValueInfo& v = graph[place.value];
       if (v.alias_of || !matches_(v.name)) continue;
-      found.push_back(v.name);
-      if (!first && !series_.contains(v.name)) continue;
       Series& series = series_[v.name];
       series.formats.insert(std::string(name_of(place.desc.dtype)));
       series.width = place.desc.cols();
@@ -143,21 +144,12 @@ Capture::Targets Capture::targets_of(const Plan& plan, const Graph& graph) {
       targets[s].push_back({o, &series});
     }
   }
-  const auto differs = [&](const std::string& name) {
-    throw Error(ErrorKind::usage, fmt::format("{} is written in passes of some lengths and computed inside a fused step in others", name),
-                "--capture", "--fuse none writes it in all");
-  };
-  for (const auto& name : found)
-    if (!series_.contains(name)) differs(name);
-  for (const auto& [name, series] : series_)
-    if (std::find(found.begin(), found.end(), name) == found.end()) differs(name);
-  if (first) {
-    const auto files = static_cast<int64_t>(series_.size()), allowed = static_cast<int64_t>(sysconf(_SC_OPEN_MAX)) - kOtherFiles;
-    if (files > allowed)
-      throw Error(ErrorKind::usage, fmt::format("{} values match, {} files may be open at once", files, allowed), "--capture",
-                  "match fewer, or raise the limit: ulimit -n");
-    for (auto& [name, series] : series_) series.file = std::make_unique<OutputFile>(path_of(name));
-  }
+  const auto files = static_cast<int64_t>(series_.size()), allowed = static_cast<int64_t>(sysconf(_SC_OPEN_MAX)) - kOtherFiles;
+  if (files > allowed)
+    throw Error(ErrorKind::usage, fmt::format("{} values match, {} files may be open at once", files, allowed), "--capture",
+                "match fewer, or raise the limit: ulimit -n");
+  for (auto& [name, series] : series_)
+    if (!series.file) series.file = std::make_unique<OutputFile>(path_of(name));
   return targets;
 }
 
@@ -181,11 +173,13 @@ void Capture::after(const StepEvent& event) {
     if (series.meaning == Rows::constant) series.rows = 0;  // the same in every pass
     series.file->write_at(kNpyHeader + series.rows * series.width * static_cast<int64_t>(sizeof(float)), std::as_bytes(std::span(values_)));
     series.rows += view.desc.rows();
+    series.passes.push_back(passes_.size() - 1);
   }
 }
 
 void Capture::commit() {
   nlohmann::json values = nlohmann::json::array(), passes = nlohmann::json::array();
+  std::vector<std::string> partial;
   for (auto& [name, series] : series_) {
     const std::string header = npy_header({series.rows, series.width}, kNpyHeader);
     series.file->write_at(0, std::as_bytes(std::span(header)));
@@ -193,8 +187,17 @@ void Capture::commit() {
     nlohmann::json value{{"name", name}, {"file", name + ".npy"}, {"shape", {series.rows, series.width}}, {"written_as", series.formats}};
     value["rows_are"] = series.meaning == Rows::tokens ? "tokens" : series.meaning == Rows::outputs ? "outputs" : "constant";
     if (series.meaning != Rows::constant) value["rows_per_position"] = series.per_position;
+    if (series.passes.size() != passes_.size()) {
+      value["passes"] = series.passes;
+      partial.push_back(name);
+    }
     values.push_back(std::move(value));
   }
+  if (!partial.empty())
+    log_->warn(
+        "warning: --capture: in some passes {} of the values were computed inside fused steps ({}, ...): capture.json says which passes they have; "
+        "--fuse none writes them in all",
+        partial.size(), partial.front());
   for (const auto& name : states_) values.push_back(write_state(name));
   for (const Pass& p : passes_) passes.push_back({{"position", p.position}, {"tokens", p.tokens}, {"outputs", p.outputs}});
   write_file(

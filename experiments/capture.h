@@ -24,7 +24,7 @@ class Capture final : public Observer {
   /// Each value whose name matches goes to `folder`/NAME.npy. The session must outlive it.
   /// @throws Error(usage) if no value of the plans matches.
   Capture(Session& session, const std::string& pattern, std::string folder, const Io& io);
-  /// @throws Error(usage) if a pass has other values than the passes before it, because its plan fuses other steps.
+  /// @throws Error(usage) if more values match than files may be open.
   void after(const StepEvent& event) override;
   /// Puts the files in their places, with capture.json beside them. Until then nothing has their names.
   void commit();
@@ -38,6 +38,7 @@ class Capture final : public Observer {
     Rows meaning = Rows::constant;
     int64_t per_position = 1;  // rows: slots of experts have several
     std::set<std::string> formats{};
+    std::vector<size_t> passes{};  // that wrote it: plans for passes of other lengths may fuse other steps
   };
   struct Target {
     size_t output = 0;  // of the step
@@ -51,6 +52,7 @@ class Capture final : public Observer {
 
   Session& session_;
   const std::string pattern_, folder_, command_;
+  const std::shared_ptr<spdlog::logger> log_;
   std::function<bool(const std::string&)> matches_;
   std::vector<std::string> states_;
   std::map<std::string, Series> series_;
