@@ -79,7 +79,8 @@ def check_globals(archive, constants):
 def check_isa_object(path, isa):
     """core/half.h's trap: a weak function compiled for an instruction set may be the copy that the linker keeps for all."""
     for line in run("nm", "-C", "--defined-only", path).splitlines():
-        if " W " in line and f"::{isa}::" not in line:
+        # nm leaves lambdas within lambdas of templates as they are: in such a name the namespace is its length and itself.
+        if " W " in line and f"::{isa}::" not in line and f"{len(isa)}{isa}" not in line:
             complain(path.name, f"weak function outside of namespace {isa}: {line.split(' W ', 1)[1][:160]}")
 
 
