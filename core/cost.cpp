@@ -79,7 +79,7 @@ struct CostOf {
     Cost c{0, all_bytes()};
     for (size_t i = e.first; i < e.first + e.count; ++i) {
       c.flops += 2 * ids.size() * p.in[i].shape[2] * p.in[i].cols();
-      c.bytes -= p.in[i].bytes() - static_cast<int64_t>(touched * static_cast<double>(p.in[i].bytes()) / X);
+      c.bytes -= p.in[i].bytes() - std::llround(touched * static_cast<double>(p.in[i].bytes()) / X);
     }
     return c;
   }

@@ -1,6 +1,7 @@
 // A device has memory of its own and runs kernels on it. The host is one; a pretend device is one that runs the host's
 // kernels on its own copies, so that boundaries, limits and plans over several devices can be studied on any machine.
-// Only the executor calls upload() and download(), and only for Copy steps and for loading weights to their homes.
+// Only the executor calls upload() and download(), and only for Copy steps, for loading weights to their homes and for keeping
+// states; observers download what they show.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -15,13 +15,13 @@ namespace {
 // std::regex calls itself for each bracket; names of tensors have 63 bytes, and a pattern for them needs no more than this.
 constexpr size_t kLongestPattern = 1024;
 
-std::regex compile(const Rule& rule) {
-  if (rule.pattern.size() > kLongestPattern)
-    throw Error(ErrorKind::usage, fmt::format("a pattern has {} bytes, {} are allowed", rule.pattern.size(), kLongestPattern), rule.origin);
+std::regex compile(const std::string& pattern, const std::string& origin) {
+  if (pattern.size() > kLongestPattern)
+    throw Error(ErrorKind::usage, fmt::format("a pattern has {} bytes, {} are allowed", pattern.size(), kLongestPattern), origin);
   try {
-    return std::regex(rule.pattern, std::regex::ECMAScript | std::regex::optimize);
+    return std::regex(pattern, std::regex::ECMAScript | std::regex::optimize);
   } catch (const std::regex_error& e) {
-    throw Error(ErrorKind::usage, fmt::format("\"{}\" is no regular expression ({})", printable(rule.pattern), e.what()), rule.origin);
+    throw Error(ErrorKind::usage, fmt::format("\"{}\" is no regular expression ({})", printable(pattern), e.what()), origin);
   }
 }
 
@@ -32,6 +32,10 @@ std::string_view trimmed(std::string_view s) {
 }
 
 }  // namespace
+
+std::function<bool(const std::string&)> name_matcher(const std::string& pattern, const std::string& origin) {
+  return [regex = compile(pattern, origin)](const std::string& name) { return std::regex_search(name, regex); };
+}
 
 std::vector<Rule> parse_rules(std::string_view text, const std::string& path) {
   std::vector<Rule> rules;
@@ -51,7 +55,7 @@ std::vector<Rule> parse_rules(std::string_view text, const std::string& path) {
                 .device = std::string(body.substr(gap + 1)),
                 .origin = fmt::format("{}:{}", printable(path), line)};
       try {
-        compile(rule);
+        compile(rule.pattern, rule.origin);
       } catch (const Error& e) {
         throw FileError(
             {.path = path, .offset = offset, .field = fmt::format("line {}", line), .expected = "a regular expression", .found = e.message});
@@ -75,7 +79,7 @@ std::vector<Rule> parse_override(std::string_view text) {
     if (equals == std::string_view::npos || equals == 0 || equals + 1 == part.size())
       throw Error(ErrorKind::usage, fmt::format("expected REGEX=DEVICE, got \"{}\"", printable(part)), "-ot");
     rules.push_back({.pattern = std::string(part.substr(0, equals)), .device = std::string(part.substr(equals + 1)), .origin = "-ot"});
-    compile(rules.back());
+    compile(rules.back().pattern, rules.back().origin);
     text.remove_prefix(std::min(end + 1, text.size()));
   }
   return rules;
@@ -106,6 +110,15 @@ std::vector<Rule> layer_rules(int64_t n_layer, int64_t n, const std::vector<Devi
   return rules;
 }
 
+std::vector<Rule> expert_rules(int64_t n_layer, std::optional<int64_t> n) {
+  constexpr std::string_view kExperts = R"(\.ffn_(gate|up|down|gate_up)_exps\.)";
+  if (!n) return {{.pattern = std::string(kExperts), .device = kHost, .origin = "--cpu-moe"}};
+  std::vector<Rule> rules;
+  for (int64_t l = 0; l < std::min(*n, n_layer); ++l)
+    rules.push_back({.pattern = fmt::format(R"(^blk\.{}{})", l, kExperts), .device = kHost, .origin = fmt::format("--n-cpu-moe {}", *n)});
+  return rules;
+}
+
 const Home& Placement::of(std::string_view name) const {
   for (const auto& home : homes)
     if (home.name == name) return home;
@@ -113,19 +126,19 @@ const Home& Placement::of(std::string_view name) const {
 }
 
 Placement place(const Graph& graph, const std::vector<Rule>& rules, const std::vector<DeviceId>& devices) {
-  std::vector<std::regex> patterns;
+  std::vector<std::function<bool(const std::string&)>> matches;
   for (const auto& rule : rules) {
     if (std::find(devices.begin(), devices.end(), rule.device) == devices.end())
       throw Error(ErrorKind::usage, fmt::format("there is no device \"{}\"", printable(rule.device)), rule.origin,
                   fmt::format("devices of this run: {}", fmt::join(devices, ", ")));
-    patterns.push_back(compile(rule));
+    matches.push_back(name_matcher(rule.pattern, rule.origin));
   }
   Placement placement;
   for (const auto& value : graph.values()) {
     if (value.kind != Kind::weight && value.kind != Kind::state) continue;
     Home home{.name = value.name, .kind = value.kind, .desc = value.desc, .device = kHost, .because = "default", .stored = value.desc.dtype};
     for (size_t i = 0; i < rules.size(); ++i)
-      if (std::regex_search(value.name, patterns[i])) {
+      if (matches[i](value.name)) {
         home.device = rules[i].device;
         home.because = fmt::format("{}: {}", rules[i].origin, rules[i].pattern);
         break;

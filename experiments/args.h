@@ -26,9 +26,17 @@ struct ModelArgs {
   std::optional<int64_t> gpu_layers{};
   std::string tensor_split{};
   std::vector<std::string> overrides{};  // -ot
+  bool cpu_moe = false;
+  std::optional<int64_t> n_cpu_moe{};
   std::string rules{};
   std::string plan{};
   bool no_mmap = false, strict = false, check = false;
+};
+
+/// What a run is watched for (experiments/watch.h).
+struct WatchArgs {
+  std::string dump_routing{};
+  std::string capture{}, capture_dir{};
 };
 
 struct CommonArgs {
@@ -43,11 +51,13 @@ struct RunArgs {
   SamplerOptions sampler{};
   bool raw = false, interactive = false, stats = false;
   std::string roof{};
+  WatchArgs watch{};
 };
 struct LogitsArgs {
   ModelArgs model{};
   std::string tokens{}, out{}, out_ids{};
   int64_t last = 0, chunk = 0, greedy = 0;
+  WatchArgs watch{};
 };
 struct TokenizeArgs {
   std::string model{}, prompt{}, file{}, decode{};
@@ -78,6 +88,7 @@ struct PerplexityArgs {
   ModelArgs model{};
   std::string file{};
   int64_t max_chunks = 0;
+  WatchArgs watch{};
 };
 struct TraceArgs {
   ModelArgs model{};

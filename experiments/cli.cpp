@@ -135,11 +135,32 @@ void add_model(CLI::App* app, ModelArgs& args) {
       ->group(place);
   app->add_option("--ts,--tensor-split", args.tensor_split, "shares of the devices in these layers, e.g. 3,1")->group(place);
   app->add_option("--ot,--override-tensor", args.overrides, "REGEX=DEVICE[,...]: place matching weights and KV (also -ot, repeatable)")->group(place);
+  auto* all_experts =
+      app->add_flag("--cmoe,--cpu-moe", args.cpu_moe, "keep the weights of experts on the host, whatever -ngl says (also -cmoe)")->group(place);
+  app->add_option("--ncmoe,--n-cpu-moe", args.n_cpu_moe, "the same for the first N layers only (also -ncmoe)")
+      ->check(CLI::Range(int64_t{0}, int64_t{100000}))
+      ->excludes(all_experts)
+      ->group(place);
   app->add_option("--rules", args.rules, "file of `PATTERN DEVICE` lines, first match wins")->group(place);
   app->add_option("--plan", args.plan, "execute a plan that `kerf plan --save` wrote")->group(place);
   app->add_flag("--no-mmap", args.no_mmap, "read the file into memory instead of mapping it")->group("File");
   app->add_flag("--strict", args.strict, "warnings about the file are errors")->group("File");
   app->add_flag("--check", args.check, "scan all weights for NaN and infinity first")->group("File");
+}
+
+void add_watch(CLI::App* app, WatchArgs& args) {
+  const char* group = "Watching";
+  app->add_option("--dump-routing", args.dump_routing,
+                  "write which experts each token goes to, and their weights, to this file: JSON lines, one per pass (micro-batch), layer and "
+                  "position, after one about the run. Where only some logits are wanted, the last layer routes only their positions")
+      ->group(group);
+  auto* capture = app->add_option("--capture", args.capture,
+                                  "write each value whose name matches this regular expression to DIR/NAME.npy, as float32: the rows of "
+                                  "all passes; of states what they hold in the end. kerf plan lists the names; values between fused ops "
+                                  "need --fuse none. DIR/capture.json says which rows are of which positions")
+                      ->group(group);
+  auto* dir = app->add_option("--capture-dir", args.capture_dir, "DIR of --capture; made if there is none")->needs(capture)->group(group);
+  capture->needs(dir);
 }
 
 void add_sampler(CLI::App* app, SamplerOptions& s) {
@@ -208,6 +229,7 @@ Command parse_command_line(const std::vector<std::string>& words) {
   c->add_flag("--stats", run.stats, "print speed, memory and bytes per token to standard error at the end");
   add_roof(c, run.roof);
   add_sampler(c, run.sampler);
+  add_watch(c, run.watch);
   add_common(c, common);
   c->footer(example("kerf run -m model.gguf -p \"Why is the sky blue?\" -n 64 --stats"));
   c->callback([&] { result.run = [run](const Io& io) { return run_command(run, io); }; });
@@ -220,6 +242,7 @@ Command parse_command_line(const std::vector<std::string>& words) {
   c->add_option("--chunk", logits.chunk, "feed N tokens at a time (1: one by one); default: all")->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
   c->add_option("--greedy", logits.greedy, "then continue with the N most probable tokens")->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
   c->add_option("--out-ids", logits.out_ids, "write the continuation to this JSON file (default: standard output)");
+  add_watch(c, logits.watch);
   add_common(c, common);
   c->footer(example("kerf logits -m model.gguf --tokens ids.json --out logits.npy --backend reference"));
   c->callback([&] { result.run = [logits](const Io& io) { return logits_command(logits, io); }; });
@@ -297,6 +320,7 @@ Command parse_command_line(const std::vector<std::string>& words) {
   c->get_option("--ctx-size")->description("tokens of a chunk; the second half of each is scored (default 512)");
   c->add_option("-f,--file", perplexity.file, "file with the text")->required();
   c->add_option("--chunks", perplexity.max_chunks, "only the first N chunks")->check(CLI::Range(int64_t{1}, int64_t{1} << 40));
+  add_watch(c, perplexity.watch);
   add_common(c, common);
   c->footer(example("kerf perplexity -m model.gguf -f text.txt -c 512"));
   c->callback([&] { result.run = [perplexity](const Io& io) { return perplexity_command(perplexity, io); }; });

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <span>
 
 #include "core/error.h"
@@ -143,24 +144,24 @@ void write_file(const std::string& path, std::string_view bytes) {
   file.commit();
 }
 
-std::string npy(std::initializer_list<int64_t> shape, const float* data) {
+std::string npy_header(const std::vector<int64_t>& shape, int64_t bytes) {
   static_assert(std::endian::native == std::endian::little);
   std::string dims;
-  int64_t n = 1;
-  for (const int64_t d : shape) {
-    dims += fmt::format("{}, ", d);
-    n *= d;
-  }
+  for (const int64_t d : shape) dims += fmt::format("{}, ", d);
   std::string header = fmt::format("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}), }}", dims);
-  const size_t unpadded = 10 + header.size() + 1;
+  const size_t unpadded = std::max(10 + header.size() + 1, static_cast<size_t>(bytes));
+  header.resize(unpadded - 11, ' ');
   header.append((64 - unpadded % 64) % 64, ' ');
   header += '\n';
   std::string out("\x93NUMPY\x01\x00", 8);
   out += static_cast<char>(header.size() & 0xFF);
   out += static_cast<char>(header.size() >> 8);
-  out += header;
-  out.append(reinterpret_cast<const char*>(data), static_cast<size_t>(n) * sizeof(float));
-  return out;
+  return out + header;
+}
+
+std::string npy(const std::vector<int64_t>& shape, const float* data) {
+  const int64_t n = std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
+  return npy_header(shape).append(reinterpret_cast<const char*>(data), static_cast<size_t>(n) * sizeof(float));
 }
 
 std::string read_file(const std::string& path) {

@@ -9,6 +9,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace kerf {
 
@@ -65,7 +66,9 @@ class OutputFile {
 void write_file(const std::string& path, std::string_view bytes);
 
 /// NumPy .npy, version 1.0, little-endian float32, C order (numpy.lib.format documentation).
-std::string npy(std::initializer_list<int64_t> shape, const float* data);
+std::string npy(const std::vector<int64_t>& shape, const float* data);
+/// What stands before the values, at least `bytes` long: padded to a multiple of 64.
+std::string npy_header(const std::vector<int64_t>& shape, int64_t bytes = 0);
 
 /// @throws FileError if the file can not be read.
 std::string read_file(const std::string& path);

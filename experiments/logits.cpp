@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "experiments/commands.h"
 #include "experiments/ids.h"
+#include "experiments/watch.h"
 
 namespace kerf {
 namespace {
@@ -38,6 +39,7 @@ int logits_command(const LogitsArgs& args, const Io& io) {
   const Registry registry = all_kernels();
   LiveSession live(std::move(options), registry, io);
   Session& session = *live;
+  Watch watch(args.watch, session, io);
   if (n + std::max<int64_t>(0, args.greedy - 1) > session.context())
     throw Error(ErrorKind::memory, fmt::format("{} tokens and {} to continue do not fit into the context of {}", n, args.greedy, session.context()),
                 "context", fmt::format("use -c {} or more", n + args.greedy));
@@ -64,6 +66,7 @@ int logits_command(const LogitsArgs& args, const Io& io) {
     last = next;
   }
 
+  watch.commit();
   if (!args.out.empty()) write_file(args.out, npy({wanted, V}, logits.data()));
   if (!args.out_ids.empty()) write_file(args.out_ids, nlohmann::json(continuation).dump() + "\n");
   if (io.json) {

@@ -104,8 +104,10 @@ SessionOptions session_options(const ModelArgs& args) {
     for (auto& rule : parse_override(text)) o.rules.push_back(std::move(rule));
   if (!args.rules.empty())
     for (auto& rule : parse_rules(read_file(args.rules), args.rules)) o.rules.push_back(std::move(rule));
-  if (!args.plan.empty() && (o.gpu_layers || !o.rules.empty()))
-    throw Error(ErrorKind::usage, "--plan already says where everything lives", "-ngl, -ot, --rules", "leave them out");
+  o.cpu_moe = args.cpu_moe;
+  o.n_cpu_moe = args.n_cpu_moe;
+  if (!args.plan.empty() && (o.gpu_layers || !o.rules.empty() || o.cpu_moe || o.n_cpu_moe))
+    throw Error(ErrorKind::usage, "--plan already says where everything lives", "-ngl, -ot, --rules, --cpu-moe, --n-cpu-moe", "leave them out");
   o.plan_file = args.plan;
   o.policy = kernel_policy(args);
   return o;

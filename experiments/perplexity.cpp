@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "experiments/commands.h"
+#include "experiments/watch.h"
 #include "loaders/tokenizer/tokenizer.h"
 
 namespace kerf {
@@ -37,6 +38,7 @@ int perplexity_command(const PerplexityArgs& args, const Io& io) {
   const Registry registry = all_kernels();
   LiveSession live(std::move(options), registry, io);
   Session& session = *live;
+  Watch watch(args.watch, session, io);
   const Tokenizer tokenizer(read_vocab(session.file()));
   for (const auto& w : tokenizer.vocab().warnings) io.log->warn("warning: {}", w);
   const auto ids = tokenizer.encode(text, {.add_special = true, .parse_special = false});
@@ -78,6 +80,7 @@ int perplexity_command(const PerplexityArgs& args, const Io& io) {
   const double variance = std::max(0.0, squares / static_cast<double>(count) - mean * mean);
   const double error = ppl * std::sqrt(variance / static_cast<double>(count - 1));  // delta method on exp(mean)
   if (!std::isfinite(ppl)) throw Error(ErrorKind::check, fmt::format("the perplexity is {}: some logits are not finite", ppl), args.model.model);
+  watch.commit();
   if (io.json)
     io.out_json(nlohmann::json{{"schema", 1},
                                {"command", io.command},

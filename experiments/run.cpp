@@ -1,6 +1,5 @@
 // kerf run: a prompt in, text out, token by token.
 #include <fmt/format.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -13,8 +12,10 @@
 #include "core/error.h"
 #include "core/text.h"
 #include "experiments/commands.h"
+#include "experiments/resident.h"
 #include "experiments/roof.h"
 #include "experiments/sampler.h"
+#include "experiments/watch.h"
 #include "loaders/chat/chat_template.h"
 #include "loaders/tokenizer/stream.h"
 #include "loaders/tokenizer/tokenizer.h"
@@ -34,12 +35,6 @@ struct Stats {
 
 double rate(int64_t n, double seconds) { return seconds > 0 ? static_cast<double>(n) / seconds : 0; }
 
-int64_t peak_rss() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return usage.ru_maxrss * 1024;
-}
-
 std::string now() {
   const std::time_t now = std::time(nullptr);
   std::tm local{};
@@ -50,8 +45,8 @@ std::string now() {
 
 class Generator {
  public:
-  Generator(const RunArgs& args, Session& session, const Tokenizer& tokenizer, const Io& io)
-      : args_(args), session_(session), tokenizer_(tokenizer), io_(io) {
+  Generator(const RunArgs& args, Session& session, const Watch& watch, const Tokenizer& tokenizer, const Io& io)
+      : args_(args), session_(session), watch_(watch), tokenizer_(tokenizer), io_(io) {
     if (args.stats) find_roof();
   }
 
@@ -150,6 +145,9 @@ class Generator {
                      {"peak_rss_bytes", peak_rss()},
                      {"boundary_bytes_per_token", planned.plan->boundary_bytes()}};
     for (const auto& [id, bytes] : bytes_per_pass(*planned.plan, session_.position())) j["bytes_per_token"][id] = bytes;
+    if (const auto resident = file_resident()) j["file"] = {{"bytes", session_.file().bytes()}, {"resident_bytes", *resident}};
+    if (const auto t = watch_.touched())
+      j["experts"] = {{"touched", t->experts}, {"all", t->all}, {"touched_bytes", t->bytes}, {"bytes", t->all_bytes}};
     for (const auto* device : session_.devices()) j["device_bytes"][device->id()] = session_.taken(device->id());
     return j;
   }
@@ -169,6 +167,13 @@ class Generator {
     fmt::print(stderr, "decode    {} tokens, {:.1f} tokens/s, {:.1f} GB/s ({} % of the read bandwidth)\n", stats.generated,
                rate(stats.decode_passes, stats.decode_seconds), speeds.decode_gbytes, percent_text(speeds.decode.read));
     fmt::print(stderr, "memory    peak {} resident{}\n", human_bytes(peak_rss()), memory);
+    if (const auto t = watch_.touched()) {  // other models touch every weight
+      const auto resident = file_resident();
+      fmt::print(
+          stderr, "experts   {} of {} in all layers touched, {} of {}{}\n", t->experts, t->all, human_bytes(t->bytes), human_bytes(t->all_bytes),
+          resident ? fmt::format("; {} of the file's {} resident", human_bytes(*resident), human_bytes(static_cast<int64_t>(session_.file().bytes())))
+                   : "");
+    }
     fmt::print(stderr, "per token {} read and written, {} over device boundaries\n", bytes, human_bytes(planned.plan->boundary_bytes()));
     fmt::print(stderr, "threads   {}; stopped by {}\n", session_.threads(), stopped);
   }
@@ -177,6 +182,12 @@ class Generator {
   std::string stopped{};
 
  private:
+  /// Bytes of the mapped file that this process has in memory now; nothing if the file is not mapped.
+  std::optional<int64_t> file_resident() const {
+    const auto mappings = session_.file().mappings();
+    return mappings.empty() ? std::nullopt : resident_bytes(mappings);
+  }
+
   std::vector<float> forward_prompt(std::span<const int32_t> tokens) {
     const auto batch = static_cast<size_t>(args_.model.batch);
     auto bar = io_.progress_bar("prompt");
@@ -222,6 +233,7 @@ class Generator {
 
   const RunArgs& args_;
   Session& session_;
+  const Watch& watch_;
   const Tokenizer& tokenizer_;
   const Io& io_;
   std::optional<Roof> roof_;
@@ -286,8 +298,13 @@ int run_command(const RunArgs& args, const Io& io) {
     io.log->info("the file has no chat template: the prompt is continued as it is");
   }
 
-  Generator generator(args, session, tokenizer, io);
-  if (args.interactive) return chat(generator, args, io);
+  Watch watch(args.watch, session, io, args.stats || io.json);
+  Generator generator(args, session, watch, tokenizer, io);
+  if (args.interactive) {
+    const int code = chat(generator, args, io);
+    if (code == 0) watch.commit();
+    return code;
+  }
   const std::string prompt = prompt_text(args);
   stop_if_interrupted();
   std::vector<int32_t> ids;
@@ -301,6 +318,7 @@ int run_command(const RunArgs& args, const Io& io) {
   }
   if (ids.empty()) throw Error(ErrorKind::usage, "the prompt has no tokens", "-p");
   const std::string text = generator.generate(ids, !io.json);
+  if (!interrupted()) watch.commit();
   if (io.json)
     io.out_json(nlohmann::json{{"schema", 1}, {"text", text}, {"stopped_by", generator.stopped}, {"stats", generator.stats_json()}});
   else

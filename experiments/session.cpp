@@ -91,6 +91,11 @@ Session::Session(SessionOptions options, const Registry& registry, const Progres
       if (d->id() != kHost) accelerators.push_back(d->id());
     }
     std::vector<Rule> rules = options_.rules;
+    if (options_.cpu_moe || options_.n_cpu_moe) {
+      if (h.experts.count == 0)
+        throw Error(ErrorKind::usage, "the model has no experts", options_.cpu_moe ? "--cpu-moe" : "--n-cpu-moe", "leave it out");
+      for (auto& rule : expert_rules(h.n_layer, options_.n_cpu_moe)) rules.push_back(std::move(rule));
+    }
     for (auto& rule : layer_rules(h.n_layer, options_.gpu_layers.value_or(0), accelerators, options_.tensor_split)) rules.push_back(std::move(rule));
     placement_ = place(graph, rules, ids);
     prepare(placement_, graph, registry_, options_.policy);

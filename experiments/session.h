@@ -34,6 +34,8 @@ struct SessionOptions {
   std::optional<int64_t> gpu_layers{};  // -ngl
   std::vector<double> tensor_split{};   // --tensor-split
   std::vector<Rule> rules{};            // -ot first, then --rules, in order
+  bool cpu_moe = false;                 // --cpu-moe
+  std::optional<int64_t> n_cpu_moe{};   // --n-cpu-moe
   std::string plan_file{};              // --plan
   KernelPolicy policy{};
   bool check = false;      // --check: scan every weight for NaN and infinity before use
@@ -62,12 +64,15 @@ class Session {
   static constexpr size_t kCheckpoints = 4;
   /// Names of the states that every token overwrites.
   const std::vector<std::string>& recurrent_states() const { return recurrent_; }
+  /// A copy of a state's bytes, as its home stores them.
+  std::vector<std::byte> state(const std::string& name) const { return storage_->save(placement_.of(name)); }
   /// Bytes that the checkpoints take.
   int64_t checkpoint_bytes() const;
   int64_t position() const { return position_; }
   int64_t context() const { return context_; }
   int64_t n_vocab() const { return model_->hparams().n_vocab; }
   int64_t micro_batch() const { return options_.micro_batch; }
+  int64_t max_outputs() const { return options_.max_outputs; }
   int threads() const { return pool_.size(); }
   DType k_type() const { return k_; }
   DType v_type() const { return v_; }

@@ -44,12 +44,14 @@ class Header:
         for _ in range(n_kv):
             key = self.string()
             self.metadata[key] = self.value(self.number("I"))
+        self.metadata_end = self.at
         self.tensors = {}
         for _ in range(n_tensors):
             name = self.string()
             ne = [self.number("Q") for _ in range(self.number("I"))]
             kind, block, size = TYPES[self.number("I")]
             self.tensors[name] = {"ne": ne, "dtype": kind, "offset": self.number("Q"), "bytes": math.prod(ne) // block * size}
+        self.end = self.at
         alignment = self.metadata.get("general.alignment", ("u32", 32))[1]
         self.data = -(-self.at // alignment) * alignment
 
@@ -83,6 +85,16 @@ def with_nan(path, tensor):
     code = {"f32": struct.pack("<f", math.nan), "f16": struct.pack("<e", math.nan)}[header.tensors[tensor]["dtype"]]
     at = header.place(tensor)
     return header.bytes[:at] + code + header.bytes[at + len(code) :]
+
+
+def with_text(path, key, text):
+    """The file's bytes with one more string in its metadata."""
+    header = Header(path)
+    entry = struct.pack("<Q", len(key)) + key.encode() + struct.pack("<IQ", STRING, len(text.encode())) + text.encode()
+    n_kv = struct.unpack("<Q", header.bytes[16:24])[0]
+    head = header.bytes[:16] + struct.pack("<Q", n_kv + 1) + header.bytes[24 : header.metadata_end] + entry
+    head += header.bytes[header.metadata_end : header.end]
+    return head + bytes(-len(head) % 32) + header.bytes[header.data :]
 
 
 def endless(path):

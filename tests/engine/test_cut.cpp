@@ -102,6 +102,85 @@ TEST_CASE("weights, cache and single tensors go where rules say") {
   }
 }
 
+TEST_CASE("models of experts and hybrids give the same bits wherever they are split") {
+  for (const auto& name : tiny_names()) {
+    const Golden g = golden(name);
+    auto o = options(g.path("f16"), "cpu");
+    o.micro_batch = o.max_outputs = 64;
+    Session host(o, kernels());
+    const auto want = logits(host, g.tokens_150, 100);
+    const size_t units = static_cast<size_t>(host.model().hparams().n_layer) + 1;
+    o.devices = kDevices;
+    std::vector<std::pair<std::string, std::vector<Rule>>> cuts;
+    for (const auto& order : std::vector<std::vector<std::string>>{{"cpu", "pretend:0"}, {"pretend:1", "cpu", "pretend:0"}})
+      for (const auto& split : splits(units, order))
+        cuts.emplace_back(fmt::format("{}", fmt::join(split, " ")), rules_for(split, order.front() != "cpu"));
+    const auto rest_away = [&](std::vector<Rule> first) {
+      for (auto& rule : layer_rules(static_cast<int64_t>(units) - 1, 99, {"pretend:0"}, {})) first.push_back(std::move(rule));
+      return first;
+    };
+    cuts.emplace_back("experts on the host", rest_away(parse_override("ffn_.*_exps=cpu")));
+    cuts.emplace_back("--cpu-moe", rest_away(expert_rules(static_cast<int64_t>(units) - 1, std::nullopt)));
+    cuts.emplace_back("--n-cpu-moe 1", rest_away(expert_rules(static_cast<int64_t>(units) - 1, 1)));
+    cuts.emplace_back("experts on a device of their own", rest_away({{"ffn_.*_exps", "pretend:1", "test"}}));
+    cuts.emplace_back("routers away", std::vector<Rule>{{"ffn_gate_inp", "pretend:1", "test"}});
+    cuts.emplace_back("one matrix of the experts away", std::vector<Rule>{{"ffn_down_exps", "pretend:0", "test"}});
+    cuts.emplace_back("states away", std::vector<Rule>{{R"(^state\.)", "pretend:0", "test"}});
+    cuts.emplace_back("states of two kinds apart",
+                      std::vector<Rule>{{R"(^state\..*conv)", "pretend:0", "test"}, {"^(state|kv)", "pretend:1", "test"}});
+    for (auto& [what, rules] : cuts) {
+      INFO(name << ": " << what);
+      o.rules = rules;
+      Session session(o, kernels());
+      CHECK(same_bits(logits(session, g.tokens_150, 100), want));
+      int64_t planned = 0;
+      for (const int64_t tokens : {64, 36, 50}) planned += session.planned(tokens, tokens).plan->boundary_bytes();
+      CHECK(session.counters().copied_bytes == planned);
+    }
+  }
+}
+
+TEST_CASE("--cpu-moe keeps the experts on the host, and nothing else") {
+  for (const std::string name : {"tiny_mixtral_a", "tiny_qwen2_moe_a", "tiny_qwen3_5_moe_b"}) {
+    const Golden g = golden(name);
+    auto o = options(g.path("f16"), "cpu");
+    o.devices = {"pretend:0=64MiB"};
+    o.gpu_layers = 99;
+    o.plan_only = true;
+    for (const int64_t n : {-1, 0, 1, 2, 1000}) {
+      o.cpu_moe = n < 0;
+      o.n_cpu_moe = n < 0 ? std::nullopt : std::optional(n);
+      Session session(o, kernels());
+      for (const auto& home : session.placement().homes) {
+        INFO(name << ", " << n << ": " << home.name);
+        const size_t at = home.name.find("blk.");
+        const bool in_layer = at != std::string::npos, experts = home.name.find("_exps.") != std::string::npos;
+        const bool kept = experts && (n < 0 || std::stoi(home.name.substr(at + 4)) < n);
+        CHECK((home.device == kHost) == (kept || (!in_layer && !home.name.starts_with("output"))));
+        if (kept) CHECK(home.because.starts_with(n < 0 ? "--cpu-moe" : fmt::format("--n-cpu-moe {}", n)));
+      }
+    }
+    // What -ot says comes first.
+    o.cpu_moe = true;
+    o.n_cpu_moe.reset();
+    o.rules = parse_override(R"(blk\.1\.ffn_up_exps=pretend:0)");
+    CHECK(Session(o, kernels()).placement().of("blk.1.ffn_up_exps.weight").device == "pretend:0");
+  }
+  for (const bool all : {true, false}) {
+    auto o = options(golden("qwen3").path("f16"), "cpu");
+    o.cpu_moe = all;
+    if (!all) o.n_cpu_moe = 1;
+    o.plan_only = true;
+    try {
+      Session session(o, kernels());
+      FAIL("experts of a dense model were placed");
+    } catch (const Error& e) {
+      CHECK(e.kind == ErrorKind::usage);
+      CHECK(e.where == (all ? "--cpu-moe" : "--n-cpu-moe"));
+    }
+  }
+}
+
 TEST_CASE("a device one byte too small is refused with the numbers") {
   const Golden g = golden("llama_tied");
   auto o = options(g.path("f16"), "cpu");
@@ -175,7 +254,9 @@ TEST_CASE("a saved plan runs and gives the same bits; an edited one is refused w
 
 TEST_CASE("plans of the golden models are golden text") {
   // The highest instruction set is named, not detected: the text must be the same on every machine and compiler.
-  for (const auto& name : golden_names()) {
+  auto names = golden_names();
+  names.insert(names.end(), {"tiny_qwen3_moe_a", "tiny_qwen3_5_b", "tiny_qwen3_next_a"});  // experts, a hybrid, a hybrid with experts
+  for (const auto& name : names) {
     const Golden g = golden(name);
     auto o = options(g.path("f16"), "cpu");
     o.policy.isa = Isa::amx;
