@@ -95,7 +95,8 @@ constexpr int kLevels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25
 TEST_CASE("iq4_nl: every index at every position, nothing around it") {
   for (int i = 0; i < 32; ++i)
     for (int index = 0; index < 16; ++index) {
-      quant::IQ4_NL::Block b{.d = 0x4000};  // 2
+      quant::IQ4_NL::Block b{};
+      b.d = 0x4000;  // 2
       b.qs[i % 16] = static_cast<uint8_t>(i < 16 ? index : index << 4);
       for (int j = 0; j < 32; ++j)
         if (quant::IQ4_NL::at(b, j) != 2.f * static_cast<float>(kLevels[j == i ? index : 0]))
@@ -106,14 +107,17 @@ TEST_CASE("iq4_nl: every index at every position, nothing around it") {
 TEST_CASE("iq4_xs: every index at every position, every scale of every sub-block") {
   for (int i = 0; i < 256; ++i)
     for (int index = 0; index < 16; ++index) {
-      quant::IQ4_XS::Block b{.d = 0x3C00, .scales_h = 0xAAAA, .scales_l = {0x11, 0x11, 0x11, 0x11}};  // scales are 33 - 32
+      quant::IQ4_XS::Block b{};
+      b.d = 0x3C00, b.scales_h = 0xAAAA;
+      for (uint8_t& scales : b.scales_l) scales = 0x11;  // 33 - 32
       b.qs[16 * (i / 32) + i % 16] = static_cast<uint8_t>(i % 32 < 16 ? index : index << 4);
       for (int j = 0; j < 256; ++j)
         if (quant::IQ4_XS::at(b, j) != static_cast<float>(kLevels[j == i ? index : 0])) FAIL("index " << index << " at " << i << ", value " << j);
     }
   for (int s = 0; s < 8; ++s)
     for (int scale = 0; scale < 64; ++scale) {
-      quant::IQ4_XS::Block b{.d = 0x3C00};
+      quant::IQ4_XS::Block b{};
+      b.d = 0x3C00;
       b.scales_l[s / 2] = static_cast<uint8_t>((scale & 15) << 4 * (s % 2));
       b.scales_h = static_cast<uint16_t>(scale >> 4 << 2 * s);
       for (int j = 0; j < 256; ++j)
