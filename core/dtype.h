@@ -56,6 +56,8 @@ enum class DType : uint8_t {
   q4_k_r16,
   q5_k_r16,
   q6_k_r16,
+  iq4_nl_r16,
+  iq4_xs_r16,
   count
 };
 
@@ -120,6 +122,8 @@ inline constexpr std::array<DTypeInfo, static_cast<size_t>(DType::count)> kDType
     {DType::q4_k_r16, "q4_k_r16", 256, 144, -1, 16},
     {DType::q5_k_r16, "q5_k_r16", 256, 176, -1, 16},
     {DType::q6_k_r16, "q6_k_r16", 256, 210, -1, 16},
+    {DType::iq4_nl_r16, "iq4_nl_r16", 32, 18, -1, 16},
+    {DType::iq4_xs_r16, "iq4_xs_r16", 256, 136, -1, 16},
 }};
 
 constexpr const DTypeInfo& info(DType t) { return kDTypes[static_cast<size_t>(t)]; }
@@ -150,6 +154,10 @@ constexpr std::optional<DType> interleaved(DType t) {
       return DType::q5_k_r16;
     case DType::q6_k:
       return DType::q6_k_r16;
+    case DType::iq4_nl:
+      return DType::iq4_nl_r16;
+    case DType::iq4_xs:
+      return DType::iq4_xs_r16;
     default:
       return std::nullopt;
   }

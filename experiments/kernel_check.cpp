@@ -485,12 +485,12 @@ struct MakeGate {
       for (int64_t t = 0; t < T; ++t) {
         const auto at = static_cast<size_t>(t * H + h);
         const double decay = std::exp(double(g[at])), before = norm(), value = std::fabs(double(v[static_cast<size_t>(t * H * dv + row)]));
-        double held = 0, answer = 0, q2 = 0;
+        double held = 0, q2 = 0;
         for (int64_t i = 0; i < dk; ++i) held += (S[static_cast<size_t>(i)] *= decay) * k[static_cast<size_t>(t * Kk + from + i)];
         const double change = b[at] * (v[static_cast<size_t>(t * H * dv + row)] - held);
         for (int64_t i = 0; i < dk; ++i) {
           const double qi = q[static_cast<size_t>(t * Kk + from + i)];
-          answer += (S[static_cast<size_t>(i)] += change * k[static_cast<size_t>(t * Kk + from + i)]) * qi;
+          S[static_cast<size_t>(i)] += change * k[static_cast<size_t>(t * Kk + from + i)];
           q2 += qi * qi;
         }
         error = decay * error + per_step * (decay * before + value);  // exp(g) itself is off by 4 and |g| units

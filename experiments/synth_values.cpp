@@ -49,6 +49,15 @@ double rms(int low, int high) {
 /// Of codes 0..n-1 around the middle between them, where formats with a minimum put 0.
 double rms_around_middle(int n) { return std::sqrt((n * n - 1) / 12.0); }
 
+/// Of the levels of IQ4_NL.
+double rms_of_levels() {
+  double sum = 0;
+  for (const int code : quant::kLevelCodes) sum += (code - quant::IQ4_NL::kOffset) * (code - quant::IQ4_NL::kOffset);
+  return std::sqrt(sum / 16);
+}
+/// Of the upper half of the signed group scales of six bits.
+double rms_of_six_bits() { return std::sqrt((rms(16, 31) * rms(16, 31) + rms(17, 32) * rms(17, 32)) / 2); }
+
 /// `unit`: std of the values with d = 1; `middle`: the minimum as a multiple of the scale, 0 without one. Group scales inside a
 /// block of 256 are drawn from the upper half of what fits, so that none is too small to matter.
 struct Balance {
@@ -69,13 +78,17 @@ Balance balance_of(DType type) {
     case DType::q2_k:
       return {rms(8, 15) * rms_around_middle(4), 1.5};
     case DType::q3_k:
-      return {std::sqrt((rms(16, 31) * rms(16, 31) + rms(17, 32) * rms(17, 32)) / 2) * rms(-4, 3)};
+      return {rms_of_six_bits() * rms(-4, 3)};
     case DType::q4_k:
       return {rms(32, 63) * rms_around_middle(16), 7.5};
     case DType::q5_k:
       return {rms(32, 63) * rms_around_middle(32), 15.5};
     case DType::q6_k:
       return {rms(8, 15) * rms(-32, 31)};
+    case DType::iq4_nl:
+      return {rms_of_levels()};
+    case DType::iq4_xs:
+      return {rms_of_six_bits() * rms_of_levels()};
     default:
       return {};
   }
@@ -92,6 +105,7 @@ struct Scale {
 void settle(quant::Q4_0::Block& b, const Scale& s) { b.d = s.signed_d(); }
 void settle(quant::Q5_0::Block& b, const Scale& s) { b.d = s.signed_d(); }
 void settle(quant::Q8_0::Block& b, const Scale& s) { b.d = s.signed_d(); }
+void settle(quant::IQ4_NL::Block& b, const Scale& s) { b.d = s.signed_d(); }
 void settle(quant::Q4_1::Block& b, const Scale& s) { b.d = s.d, b.m = s.min; }
 void settle(quant::Q5_1::Block& b, const Scale& s) { b.d = s.d, b.m = s.min; }
 
@@ -125,6 +139,11 @@ void settle(quant::Q6_K::Block& b, const Scale& s) {
     const int size = 8 | (scale & 7);  // small, so that d has digits: binary16 ends at 2^-24
     scale = static_cast<int8_t>(scale < 0 ? -size : size);
   }
+  b.d = s.signed_d();
+}
+
+void settle(quant::IQ4_XS::Block& b, const Scale& s) {
+  b.scales_h = static_cast<uint16_t>((b.scales_h & 0x5555) * 3);  // as for Q3_K
   b.d = s.signed_d();
 }
 

@@ -17,7 +17,8 @@ concept BlockFormat = requires(const typename F::Block& b, int i) {
 }
 &&sizeof(typename F::Block) == static_cast<size_t>(info(F::dtype).block_bytes);
 
-/// A format whose values are an affine map of small unsigned codes, group by group of 16 values:
+/// A format whose values are an affine map of unsigned bytes, the codes, group by group of 16 values (a code may be a bit field of
+/// the file, or what a table has for one):
 ///
 ///   value = scale * (code - kOffset) - min
 ///

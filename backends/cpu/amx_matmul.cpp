@@ -44,12 +44,6 @@ size_t scratch_bytes(const Problem& p) {
   return static_cast<size_t>(bytes);
 }
 
-bool has_unpacker(DType type) {
-  bool known = false;
-  quant::Formats::for_each([&]<class F>(F) { known |= type == F::dtype || type == interleaved(F::dtype); });
-  return known;
-}
-
 /// Activations in tiles, and enough of them for each of the first n weights.
 Support accepts_activations(const Problem& p, size_t n) {
   if (auto s = require(p.in[0].dtype == DType::bf16_t16, "the activations are not bf16_t16"); !s) return s;
@@ -74,7 +68,7 @@ Support accepts_fused(const Problem& p) {
   const size_t weights = is_swiglu(p) ? 2 : outputs(p);
   if (auto s = accepts_activations(p, weights); !s) return s;
   for (size_t i = 1; i <= weights; ++i)
-    if (auto s = require(has_unpacker(p.in[i].dtype), "a weight's type has no unpacker"); !s) return s;
+    if (auto s = require(amx_unpacks(p.in[i].dtype), "a weight's type has no unpacker"); !s) return s;
   const DType out = p.out[0].dtype;
   if (out == DType::f32) return {};
   return require(is_swiglu(p) && out == DType::bf16_t16, "the output is neither f32 nor, of matmul_swiglu, bf16_t16");
@@ -131,6 +125,14 @@ Kernel rung(std::string_view op, std::string variant, std::string_view note, Sup
 }
 
 }  // namespace
+
+bool amx_unpacks(DType type) {
+  bool known = false;
+  quant::Formats::for_each([&]<class F>(F) { known |= type == F::dtype || type == interleaved(F::dtype); });
+  return known;
+}
+
+int64_t amx_chunk(int64_t K, int64_t T) { return chunk_of(K, T); }
 
 void run_amx(const Problem& p, const Call& call, const AmxCode& code) {
   const auto parts = products(p, call, code);

@@ -59,6 +59,14 @@ struct AmxCode {
   void (*panels)(const AmxProduct& p, const AmxBlock& block, int64_t first, int64_t last) = nullptr;
 };
 
+/// That of bf16 tiles, for weights of every type with a decoder and their interleaved forms.
+AmxCode amx_bf16_code();
+/// Whether amx_bf16_code() has an unpacker for weights of this type.
+bool amx_unpacks(DType type);
+
+/// Values of a row that are multiplied between two barriers, equal parts of K.
+int64_t amx_chunk(int64_t K, int64_t T);
+
 /// Runs matmul, matmuls or matmul_swiglu.
 void run_amx(const Problem& p, const Call& call, const AmxCode& code);
 

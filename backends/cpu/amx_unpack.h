@@ -105,15 +105,27 @@ void each_block(const Strip& s, int64_t blocks, std::byte* out, Fn f) {
       f(s.codes + r * s.row + b * s.block, s.halves + r * s.half_row + b * s.half_block, out + 64 * r + b * kPanelStep);
 }
 
+/// Blocks of nibbles, each the index of one of sixteen levels.
+inline void leveled_blocks(const Strip& s, int64_t blocks, __m512 level, std::byte* out) {
+  each_block(s, blocks, out, [&](const uint8_t* codes, const uint8_t* half, std::byte* to) {
+    const __m512 value = _mm512_mul_ps(level, half_lanes(half));
+    put(to, 0, lookup(to_bf16(value, value), legacy_nibbles(codes)));  // both halves alike: bit 4 of an index does not matter
+  });
+}
+/// The levels of IQ4_NL.
+inline __m512 iq4_levels() {
+  const __m512i codes = _mm512_cvtepu8_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(quant::kLevelCodes)));
+  return _mm512_cvtepi32_ps(_mm512_sub_epi32(codes, _mm512_set1_epi32(quant::IQ4_NL::kOffset)));
+}
+
 template <>
 struct Unpack<quant::Q4_0> {
-  static void rows(const Strip& s, int64_t blocks, std::byte* out) {
-    const __m512 code = _mm512_sub_ps(codes0(), _mm512_set1_ps(8));
-    each_block(s, blocks, out, [&](const uint8_t* codes, const uint8_t* half, std::byte* to) {
-      const __m512 value = _mm512_mul_ps(code, half_lanes(half));
-      put(to, 0, lookup(to_bf16(value, value), legacy_nibbles(codes)));  // both halves alike: bit 4 of an index does not matter
-    });
-  }
+  static void rows(const Strip& s, int64_t blocks, std::byte* out) { leveled_blocks(s, blocks, _mm512_sub_ps(codes0(), _mm512_set1_ps(8)), out); }
+};
+
+template <>
+struct Unpack<quant::IQ4_NL> {
+  static void rows(const Strip& s, int64_t blocks, std::byte* out) { leveled_blocks(s, blocks, iq4_levels(), out); }
 };
 
 template <>
@@ -195,6 +207,20 @@ struct Unpack<quant::Q5_K> {
         }
       }
     }
+  }
+};
+
+template <>
+struct Unpack<quant::IQ4_XS> {
+  static constexpr int kScaleWords = 0, kCode = 2, kCodeWords = 32;
+  static void rows(const Strip& s, int64_t, std::byte* out) {
+    const RowScales<quant::IQ4_XS> k(s);
+    const __m512 level = iq4_levels();
+    for (int64_t r = 0; r < 16; ++r, out += 64)
+      for (int i = 0; i < 8; ++i) {
+        const __m512 value = _mm512_mul_ps(level, _mm512_set1_ps(k.scale[i][r]));
+        put(out, i, lookup(to_bf16(value, value), legacy_nibbles(s.codes + r * s.row + 16 * i)));  // as in leveled_blocks
+      }
   }
 };
 

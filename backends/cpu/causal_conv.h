@@ -17,6 +17,9 @@ constexpr int64_t kConvChannels = 256;
 /// The longest convolution. Known models have 4 taps.
 constexpr int64_t kMostTaps = 8;
 
+/// Rows that are asked for before they are needed.
+constexpr int64_t kAhead = 1;
+
 /// For each part, a Part(w, n, J) is made of the weights w [n,J] of its channels; then row(past, y), token by token, computes
 /// y[0..n) from the rows past[0..J), oldest first.
 /// @param span values one thread should have at least
@@ -38,6 +41,11 @@ void causal_conv(const Call& call, int64_t span) {
       };
       const Part part(w.row<float>(c), n, J);
       for (int64_t t = 0; t < T; ++t) {
+        if (t + kAhead < T)  // the next page of each: no stream that a prefetcher follows
+          for (int64_t line = 0; line < n; line += 16) {
+            __builtin_prefetch(x.row<float>(t + kAhead) + c + line, 0);
+            __builtin_prefetch(out.row<float>(t + kAhead) + column + line, 1);
+          }
         const float* past[kMostTaps];
         for (int64_t j = 0; j < J; ++j) past[j] = row(t + j);
         part.row(past, out.row<float>(t) + column);

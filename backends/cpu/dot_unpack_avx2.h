@@ -48,6 +48,11 @@ inline __m256i nibble_block(const uint8_t* qs) {
   const __m256i both = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(qs)));
   return masked(_mm256_srlv_epi64(both, _mm256_setr_epi64x(0, 0, 4, 4)), 15);
 }
+/// The levels of IQ4_NL that 32 indices mean.
+inline __m256i levels(__m256i indices) {
+  const __m128i codes = _mm_load_si128(reinterpret_cast<const __m128i*>(quant::kLevelCodes));
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_xor_si128(codes, _mm_set1_epi8(-128))), indices);
+}
 /// 16 in byte i where bit i of the 32 is set.
 inline __m256i fifth_bits(const uint8_t* qh) {
   int bits;
@@ -226,6 +231,38 @@ struct Unpack256<quant::Q6_K> {
       s.code[i] = _mm256_or_si256(low, masked(shifted_right(load32(b->qh + 32 * n), 2 * t - 4), 0x30));
     }
     scaled_bytes(half8(b->d), _mm_loadu_si128(reinterpret_cast<const __m128i*>(b->scales)), true, s.scale);
+    return s;
+  }
+};
+
+template <>
+struct Unpack256<quant::IQ4_NL> {
+  static constexpr bool kSigned = true;
+  template <int N = 8>
+  static Strip256 strip(const quant::IQ4_NL::Block* b) {
+    Strip256 s;
+    for (int i = 0; i < 8; ++i) s.code[i] = i < N ? levels(nibble_block(b[i].qs)) : _mm256_setzero_si256();
+    block_halves(block_words<N>(b), s.scale);
+    return s;
+  }
+};
+
+template <>
+struct Unpack256<quant::IQ4_XS> {
+  static constexpr bool kSigned = true;
+  template <int N = 1>
+  static Strip256 strip(const quant::IQ4_XS::Block* b) {
+    Strip256 s;
+    for (int i = 0; i < 8; ++i) s.code[i] = levels(nibble_block(b->qs + 16 * i));
+    uint32_t packed;
+    std::memcpy(&packed, b->scales_l, 4);
+    for (int h = 0; h < 2; ++h) {  // four sub-blocks, each in its two lanes
+      const __m256i nibbles = _mm256_set1_epi32(static_cast<int>(packed >> (16 * h))), pairs = _mm256_set1_epi32(b->scales_h << 4 >> (8 * h));
+      const __m256i low = _mm256_and_si256(_mm256_srlv_epi32(nibbles, _mm256_setr_epi32(0, 0, 4, 4, 8, 8, 12, 12)), _mm256_set1_epi32(15));
+      const __m256i high = _mm256_and_si256(_mm256_srlv_epi32(pairs, _mm256_setr_epi32(0, 0, 2, 2, 4, 4, 6, 6)), _mm256_set1_epi32(0x30));
+      const __m256i scale = _mm256_sub_epi32(_mm256_or_si256(low, high), _mm256_set1_epi32(32));
+      s.scale[h] = _mm256_mul_ps(half8(b->d), _mm256_cvtepi32_ps(scale));
+    }
     return s;
   }
 };

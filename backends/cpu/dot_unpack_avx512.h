@@ -83,6 +83,10 @@ inline __m512i nibble_blocks(const uint8_t* a, const uint8_t* b) {
   const __m512i both = _mm512_mask_broadcast_i64x2(_mm512_broadcast_i64x2(low), 0xF0, high);  // a blend with memory: no shuffle
   return _mm512_and_si512(_mm512_srlv_epi64(both, _mm512_setr_epi64(0, 0, 4, 4, 0, 0, 4, 4)), _mm512_set1_epi8(15));
 }
+/// The codes of IQ4_NL's levels that 64 indices mean.
+inline __m512i level_codes(__m512i indices) {
+  return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(quant::kLevelCodes))), indices);
+}
 /// Sets bit 4 of code i where bit i of the two blocks' qh is set.
 inline __m512i fifth_bits(__m512i code, const uint8_t* a, const uint8_t* b) {
   uint32_t low, high;
@@ -251,6 +255,34 @@ struct Unpack512<quant::Q6_K> {
       s.code[2 * n + 1] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi64(ql, 4), low), second);
     }
     s.scale = _mm512_mul_ps(half16(b->d), lanes16(b->scales));
+    return s;
+  }
+};
+
+template <>
+struct Unpack512<quant::IQ4_NL> {
+  template <int N = 8>
+  static Strip512 strip(const quant::IQ4_NL::Block* b) {
+    Strip512 s;
+    pairs_of_blocks<N>(s.code, b, [](const auto& low, const auto& high) { return level_codes(nibble_blocks(low.qs, high.qs)); });
+    s.scale = block_halves(block_words<N>(b));
+    return s;
+  }
+};
+
+template <>
+struct Unpack512<quant::IQ4_XS> {
+  template <int N = 1>
+  static Strip512 strip(const quant::IQ4_XS::Block* b) {
+    Strip512 s;
+    for (int c = 0; c < 4; ++c) s.code[c] = level_codes(nibble_blocks(b->qs + 32 * c, b->qs + 32 * c + 16));
+    uint32_t packed;
+    std::memcpy(&packed, b->scales_l, 4);
+    const __m512i twice = _mm512_setr_epi32(0, 0, 2, 2, 4, 4, 6, 6, 8, 8, 10, 10, 12, 12, 14, 14);  // a sub-block is two groups
+    const __m512i low = _mm512_srlv_epi32(_mm512_set1_epi32(static_cast<int>(packed)), _mm512_add_epi32(twice, twice));
+    const __m512i high = _mm512_srlv_epi32(_mm512_set1_epi32(b->scales_h << 4), twice);
+    const __m512i scale = _mm512_or_si512(_mm512_and_si512(low, _mm512_set1_epi32(15)), _mm512_and_si512(high, _mm512_set1_epi32(0x30)));
+    s.scale = _mm512_mul_ps(half16(b->d), _mm512_cvtepi32_ps(_mm512_sub_epi32(scale, _mm512_set1_epi32(32))));
     return s;
   }
 };

@@ -5,54 +5,33 @@
 #include <cstring>
 #include <variant>
 
+#include "backends/cpu/expert_routing.h"
 #include "core/threadpool.h"
 #include "quant/formats.h"
 
 namespace kerf::cpu {
+
+ExpertRouting::ExpertRouting(const TensorView& ids, int64_t experts, bool x_by_slot, std::span<std::byte> scratch)
+    : begin_(reinterpret_cast<int32_t*>(scratch.data())), used_(begin_ + experts + 1), slots_(used_ + experts), rows_(slots_ + ids.desc.size()) {
+  const auto* expert = ids.as<const int32_t>();
+  const int64_t n = ids.desc.size(), per_token = ids.desc.cols();
+  std::fill_n(begin_, experts + 1, 0);
+  for (int64_t s = 0; s < n; ++s) ++begin_[expert[s]];
+  int32_t sum = 0;
+  for (int64_t e = 0; e < experts; ++e) {
+    if (begin_[e] > 0) used_[groups_++] = static_cast<int32_t>(e);
+    sum += begin_[e];
+    begin_[e] = sum;  // the end of its slots, which the next loop counts down to their beginning
+  }
+  begin_[experts] = sum;
+  for (int64_t s = n; s-- > 0;) {
+    const int32_t at = --begin_[expert[s]];
+    slots_[at] = static_cast<int32_t>(s);
+    rows_[at] = static_cast<int32_t>(x_by_slot ? s : s / per_token);
+  }
+}
+
 namespace {
-
-/// The tokens of one expert.
-struct Group {
-  int32_t expert = 0;
-  const int32_t *slots = nullptr, *x_rows = nullptr;  // rows of the outputs and of the activations
-  int64_t count = 0;
-};
-
-/// Slots in the order of their experts; an expert's keep the order of tokens.
-class Routing {
- public:
-  static int64_t ints(int64_t experts, int64_t slots) { return 2 * experts + 1 + 2 * slots; }
-
-  Routing(const TensorView& ids, int64_t experts, bool x_by_slot, std::span<std::byte> scratch)
-      : begin_(reinterpret_cast<int32_t*>(scratch.data())), used_(begin_ + experts + 1), slots_(used_ + experts), rows_(slots_ + ids.desc.size()) {
-    const auto* expert = ids.as<const int32_t>();
-    const int64_t n = ids.desc.size(), per_token = ids.desc.cols();
-    std::fill_n(begin_, experts + 1, 0);
-    for (int64_t s = 0; s < n; ++s) ++begin_[expert[s]];
-    int32_t sum = 0;
-    for (int64_t e = 0; e < experts; ++e) {
-      if (begin_[e] > 0) used_[groups_++] = static_cast<int32_t>(e);
-      sum += begin_[e];
-      begin_[e] = sum;  // the end of its slots, which the next loop counts down to their beginning
-    }
-    begin_[experts] = sum;
-    for (int64_t s = n; s-- > 0;) {
-      const int32_t at = --begin_[expert[s]];
-      slots_[at] = static_cast<int32_t>(s);
-      rows_[at] = static_cast<int32_t>(x_by_slot ? s : s / per_token);
-    }
-  }
-  /// Experts that have tokens, by number.
-  int64_t groups() const { return groups_; }
-  Group group(int64_t i) const {
-    const int32_t e = used_[i];
-    return {e, slots_ + begin_[e], rows_ + begin_[e], begin_[e + 1] - begin_[e]};
-  }
-
- private:
-  int32_t *begin_, *used_, *slots_, *rows_;
-  int64_t groups_ = 0;
-};
 
 // A tile of sums is computed in an L1 cache before it goes where it belongs: 32 rows by 128 tokens, or 64 rows by fewer.
 constexpr int64_t kTile = 4096, kMostRows = 64, kPanelRows = 32;
@@ -73,7 +52,7 @@ struct Weights {
         many(code.many(w.desc.dtype)) {}
 
   /// tile [t1 - t0, n1 - n0] = x w^T for tokens [t0, t1) of the group, rows [n0, n1) of its expert.
-  void multiply(const TensorView& x, const Group& g, int64_t t0, int64_t t1, int64_t n0, int64_t n1, float* tile) const {
+  void multiply(const TensorView& x, const ExpertGroup& g, int64_t t0, int64_t t1, int64_t n0, int64_t n1, float* tile) const {
     const MatMulArgs a{.x = x.as<const std::byte>(),
                        .w = data + (g.expert * N + n0) * row_bytes,
                        .y = tile,
@@ -96,11 +75,11 @@ int64_t rows_of_task(const Weights& w, int64_t experts, int64_t tokens_each, int
 
 /// f(group, n0, n1, t0, t1) over the pool, for tiles of all experts that have tokens.
 template <class F>
-void for_each_tile(const Routing& routing, const Weights& w, int64_t slots, ThreadPool& pool, F&& f) {
+void for_each_tile(const ExpertRouting& routing, const Weights& w, int64_t slots, ThreadPool& pool, F&& f) {
   const int64_t groups = routing.groups();
   const int64_t step = rows_of_task(w, 1, slots / groups, 4 * pool.size() / groups), ranges = (w.N + step - 1) / step;
   pool.parallel_for(groups * ranges, [&](int64_t task) {
-    const Group g = routing.group(task / ranges);
+    const ExpertGroup g = routing.group(task / ranges);
     const int64_t n0 = task % ranges * step, n1 = std::min(w.N, n0 + step), tokens = kTile / step;
     for (int64_t t = 0; t < g.count; t += tokens) f(g, n0, n1, t, std::min(g.count, t + tokens));
   });
@@ -109,8 +88,8 @@ void for_each_tile(const Routing& routing, const Weights& w, int64_t slots, Thre
 void run_matmul(const Call& call, const ExpertCode& code) {
   const TensorView &x = call.in[0], &ids = call.in[2], &out = call.out[0];
   const Weights w(call.in[1], code);
-  const Routing routing(ids, call.in[1].desc.shape[1], x.desc.rows() == ids.desc.size(), call.scratch);
-  for_each_tile(routing, w, ids.desc.size(), call.pool, [&](const Group& g, int64_t n0, int64_t n1, int64_t t0, int64_t t1) {
+  const ExpertRouting routing(ids, call.in[1].desc.shape[1], x.desc.rows() == ids.desc.size(), call.scratch);
+  for_each_tile(routing, w, ids.desc.size(), call.pool, [&](const ExpertGroup& g, int64_t n0, int64_t n1, int64_t t0, int64_t t1) {
     alignas(64) std::array<float, kTile> tile;
     w.multiply(x, g, t0, t1, n0, n1, tile.data());
     for (int64_t t = t0; t < t1; ++t)
@@ -121,8 +100,8 @@ void run_matmul(const Call& call, const ExpertCode& code) {
 void run_swiglu(const Call& call, const ExpertCode& code) {
   const TensorView &x = call.in[0], &ids = call.in[3], &out = call.out[0];
   const Weights gate(call.in[1], code), up(call.in[2], code);
-  const Routing routing(ids, call.in[1].desc.shape[1], x.desc.rows() == ids.desc.size(), call.scratch);
-  for_each_tile(routing, gate, ids.desc.size(), call.pool, [&](const Group& group, int64_t n0, int64_t n1, int64_t t0, int64_t t1) {
+  const ExpertRouting routing(ids, call.in[1].desc.shape[1], x.desc.rows() == ids.desc.size(), call.scratch);
+  for_each_tile(routing, gate, ids.desc.size(), call.pool, [&](const ExpertGroup& group, int64_t n0, int64_t n1, int64_t t0, int64_t t1) {
     alignas(64) std::array<float, kTile> g, u;
     gate.multiply(x, group, t0, t1, n0, n1, g.data());
     up.multiply(x, group, t0, t1, n0, n1, u.data());
@@ -145,14 +124,14 @@ void run_matmul_sum(const Call& call, const ExpertCode& code) {
   const TensorView &x = call.in[0], &ids = call.in[2], &out = call.out[0];
   const auto* weights = call.in[3].as<const float>();
   const Weights w(call.in[1], code);
-  const Routing routing(ids, call.in[1].desc.shape[1], true, call.scratch);
+  const ExpertRouting routing(ids, call.in[1].desc.shape[1], true, call.scratch);
   const int64_t per_token = ids.desc.cols(), groups = routing.groups(), each = ids.desc.size() / groups;
   const int64_t step = rows_of_task(w, groups, each, 4 * call.pool.size());
   call.pool.parallel_for((w.N + step - 1) / step, [&](int64_t task) {
     const int64_t n0 = task * step, n1 = std::min(w.N, n0 + step), n = n1 - n0, tokens = kTile / step;
     for (int64_t t = 0; t < out.desc.rows(); ++t) std::fill_n(out.row<float>(t) + n0, n, 0.f);
     for (int64_t i = 0; i < groups; ++i) {
-      const Group g = routing.group(i);
+      const ExpertGroup g = routing.group(i);
       for (int64_t t0 = 0; t0 < g.count; t0 += tokens) {
         alignas(64) std::array<float, kTile> tile;
         const int64_t t1 = std::min(g.count, t0 + tokens);
@@ -163,9 +142,7 @@ void run_matmul_sum(const Call& call, const ExpertCode& code) {
   });
 }
 
-size_t scratch_bytes(const Problem& p) {
-  return static_cast<size_t>(Routing::ints(p.in[1].shape[1], p.in[expert_inputs(p.op)->ids].size())) * sizeof(int32_t);
-}
+size_t scratch_bytes(const Problem& p) { return static_cast<size_t>(ExpertRouting::bytes(p.in[1].shape[1], p.in[expert_inputs(p.op)->ids].size())); }
 
 template <bool integer, bool coded>
 Support accepts(const Problem& p) {

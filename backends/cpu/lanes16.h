@@ -285,5 +285,44 @@ struct Lanes16<quant::Q6_K> {
   };
 };
 
+/// Words of indices, in the low or high nibbles of bytes, as codes of IQ4_NL's levels.
+template <int high>
+__m512i level_codes(__m512i w) {
+  const __m512i codes = _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(quant::kLevelCodes)));
+  return _mm512_shuffle_epi8(codes, nibbles<0>(shifted<-4 * high>(w)));
+}
+
+template <>
+struct Lanes16<quant::IQ4_NL> {
+  static constexpr int kGroups = 2, kGroupsPerScale = 2;
+  static constexpr int shift(int) { return 0; }
+  template <int g>
+  static void codes(const std::byte* words, __m512i (&code)[4]) {
+    for (int v = 0; v < 4; ++v) code[v] = level_codes<g>(word(words, v));
+  }
+  using Scales = Nibbles32<quant::IQ4_NL, 0>::Scales;
+};
+
+template <>
+struct Lanes16<quant::IQ4_XS> {
+  static constexpr int kGroups = 16, kGroupsPerScale = 2;
+  static constexpr int shift(int) { return 0; }
+  template <int g>
+  static void codes(const std::byte* words, __m512i (&code)[4]) {
+    for (int v = 0; v < 4; ++v) code[v] = level_codes<g % 2>(word(words, 2 + 4 * (g / 2) + v));
+  }
+  struct Scales : NoMin {
+    Scales(const std::byte* words, const std::byte*) : scale_(low_half(word(words, 0))), low_(word(words, 1)), high_(word(words, 0)) {}
+    template <int i>
+    __m512 scale() const {  // four bits of scales_l and two of scales_h, which is the upper half of word 0, to bits 8..13
+      return scale_.of(masked_or(shifted<8 - 4 * i>(low_), 0x0F00, masked(shifted<-4 - 2 * i>(high_), 0x3000)));
+    }
+
+   private:
+    Field<8, 6, 32> scale_;
+    __m512i low_, high_;
+  };
+};
+
 }  // namespace KERF_ISA
 }  // namespace kerf::cpu

@@ -1,6 +1,6 @@
 // <type>.2_avx2: vpmaddubsw multiplies 32 unsigned codes with 32 signed activations and adds pairs in 16 bits, which
-// saturate at 32767. Codes of up to 6 bits stay below 2 * 63 * 127 = 16002. Q8_0's are bytes: 2 * 255 * 127 would not fit,
-// so its sign goes to the activations (vpsignb) and its absolute value is the code: 2 * 128 * 127 = 32512 fits.
+// saturate at 32767. Codes of up to 6 bits stay below 2 * 63 * 127 = 16002. Q8_0's are bytes, IQ4's reach 241: 2 * 241 * 127 would
+// not fit, so their sign goes to the activations (vpsignb) and their absolute value is the code: 2 * 128 * 127 = 32512 fits.
 #include "backends/cpu/dot_unpack_avx2.h"
 
 namespace kerf::cpu {

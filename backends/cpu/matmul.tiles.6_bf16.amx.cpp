@@ -16,9 +16,11 @@ void set_unpacker(AmxWeights& w, DType type) {
 
 void panels(const AmxProduct& p, const AmxBlock& block, int64_t first, int64_t last) { PanelRange(p, block).run(first, last); }
 
-void run(const Problem& p, const Call& call) { run_amx(p, call, {set_unpacker, panels}); }
+void run(const Problem& p, const Call& call) { run_amx(p, call, amx_bf16_code()); }
 
 }  // namespace
+
+AmxCode amx_bf16_code() { return {set_unpacker, panels}; }
 
 void matmul_tiles_6_bf16_amx(Registry::Adder registry) {
   quant::Formats::for_each([&]<class F>(F) {

@@ -10,10 +10,10 @@ void router_2_simd_avx2(Registry::Adder r) {
   add_rung(r, {.op = Router::name,
                .variant = "2_simd_avx2",
                .improves = "1_plain",
-               .note = "8 logits at a time are compared with the least of the chosen, and 8 exponentials taken",
+               .note = "8 exponentials at a time, where those of all experts are needed",
                .preference = 2,
                .isa = Isa::avx2,
-               .accepts = accepts_all,
+               .accepts = accepts_router_sum,
                .run = router<BatchAvx2>});
 }
 

@@ -13,7 +13,7 @@ void router_3_simd_avx512(Registry::Adder r) {
                .note = "the same algorithm on 16 lanes: half the instructions",
                .preference = 3,
                .isa = Isa::avx512,
-               .accepts = accepts_all,
+               .accepts = accepts_router_sum,
                .run = router<BatchAvx512>});
 }
 

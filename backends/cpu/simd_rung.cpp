@@ -3,6 +3,7 @@
 #include <string>
 
 #include "backends/cpu/causal_conv.h"
+#include "backends/cpu/router_select.h"
 #include "quant/encode.h"
 
 namespace kerf::cpu {
@@ -43,6 +44,11 @@ Support accepts_rope_cache(const Problem& p) {
   for (const size_t state : {size_t{4}, size_t{5}})
     if (auto a = accepts_kv_write({KvWrite{}, {p.in[state]}, {}}); !a) return a;
   return {};
+}
+
+Support accepts_router_sum(const Problem& p) {
+  const Router& op = router_of(p);
+  return require(needs_all(op.renormalize, p.in[0].cols(), op.used), "the chosen weights are divided by their sum: too few exponentials for vectors");
 }
 
 Support accepts_causal_conv(const Problem& p) { return require(p.in[1].cols() <= kMostTaps, "the convolution has more than 8 taps"); }

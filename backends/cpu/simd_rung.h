@@ -29,6 +29,8 @@ Support accepts_kv_write(const Problem& p);
 Support accepts_rms_norm(const Problem& p);
 /// f32 out, or q8_g16 or bf16_t16 if rows are blocks of 32 values.
 Support accepts_elementwise(const Problem& p);
+/// Only where the sum over all experts is needed: 8 exponentials of 128 take vectors as long as the plain loop.
+Support accepts_router_sum(const Problem& p);
 /// At most eight taps.
 Support accepts_causal_conv(const Problem& p);
 /// The caches are as accepts_kv_write wants them; keys and values may differ.

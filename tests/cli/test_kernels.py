@@ -108,7 +108,7 @@ class Kernels(program.Case):
                 self.assertIn(row["kernel"], names)
         text = self.kerf("kernels", "coverage").text
         self.assertEqual(text.count("\n| ") - 2, len(keys))
-        for kind in ("f32", "f16", "q4_0", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k"):
+        for kind in ("f32", "f16", "q4_0", "q8_0", "q2_k", "q3_k", "q4_k", "q5_k", "q6_k", "iq4_nl", "iq4_xs"):
             for backend in ("cpu", "reference"):
                 (row,) = [r for r in document["coverage"] if (r["op"], r["type"], r["backend"]) == ("matmul", kind, backend)]
                 self.assertNotEqual(row["kernel"], "", row)

@@ -85,8 +85,45 @@ TEST_CASE("split is the same map as at, and meets every code") {
                       : F::dtype == DType::q5_0 || F::dtype == DType::q5_1 || F::dtype == DType::q5_k ? 32
                                                                                                       : 16;
     CHECK(static_cast<int>(seen.size()) == codes);
-    CHECK(*seen.rbegin() == codes - 1);
+    CHECK(*seen.rbegin() == (F::dtype == DType::iq4_nl || F::dtype == DType::iq4_xs ? 113 + 128 : codes - 1));
   });
+}
+
+/// The level of index j, as ggml's kvalues_iq4nl has it.
+constexpr int kLevels[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+TEST_CASE("iq4_nl: every index at every position, nothing around it") {
+  for (int i = 0; i < 32; ++i)
+    for (int index = 0; index < 16; ++index) {
+      quant::IQ4_NL::Block b{};
+      b.d = 0x4000;  // 2
+      b.qs[i % 16] = static_cast<uint8_t>(i < 16 ? index : index << 4);
+      for (int j = 0; j < 32; ++j)
+        if (quant::IQ4_NL::at(b, j) != 2.f * static_cast<float>(kLevels[j == i ? index : 0]))
+          FAIL("index " << index << " at " << i << ", value " << j);
+    }
+}
+
+TEST_CASE("iq4_xs: every index at every position, every scale of every sub-block") {
+  for (int i = 0; i < 256; ++i)
+    for (int index = 0; index < 16; ++index) {
+      quant::IQ4_XS::Block b{};
+      b.d = 0x3C00, b.scales_h = 0xAAAA;
+      for (uint8_t& scales : b.scales_l) scales = 0x11;  // 33 - 32
+      b.qs[16 * (i / 32) + i % 16] = static_cast<uint8_t>(i % 32 < 16 ? index : index << 4);
+      for (int j = 0; j < 256; ++j)
+        if (quant::IQ4_XS::at(b, j) != static_cast<float>(kLevels[j == i ? index : 0])) FAIL("index " << index << " at " << i << ", value " << j);
+    }
+  for (int s = 0; s < 8; ++s)
+    for (int scale = 0; scale < 64; ++scale) {
+      quant::IQ4_XS::Block b{};
+      b.d = 0x3C00;
+      b.scales_l[s / 2] = static_cast<uint8_t>((scale & 15) << 4 * (s % 2));
+      b.scales_h = static_cast<uint16_t>(scale >> 4 << 2 * s);
+      for (int j = 0; j < 256; ++j)
+        if (quant::IQ4_XS::at(b, j) != static_cast<float>(-127 * ((j / 32 == s ? scale : 0) - 32)))
+          FAIL("scale " << scale << " of " << s << ", value " << j);
+    }
 }
 
 TEST_CASE("all f16 and bf16 codes decode to their IEEE values") {

@@ -42,8 +42,8 @@ Moments moments(const std::vector<float>& v) {
   return {sum / n, std::sqrt(squares / n - sum / n * (sum / n)), *low, *high};
 }
 
-constexpr DType kTypes[] = {DType::f32,  DType::f16,  DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1,
-                            DType::q8_0, DType::q2_k, DType::q3_k, DType::q4_k, DType::q5_k, DType::q6_k};
+constexpr DType kTypes[] = {DType::f32,  DType::f16,  DType::q4_0, DType::q4_1, DType::q5_0, DType::q5_1,   DType::q8_0,
+                            DType::q2_k, DType::q3_k, DType::q4_k, DType::q5_k, DType::q6_k, DType::iq4_nl, DType::iq4_xs};
 
 TEST_CASE("matrices have mean 0 and the std that keeps activations in size") {
   const uint64_t seed = 5;
