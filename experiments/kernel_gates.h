@@ -1,0 +1,27 @@
+// How far a correct kernel may be from the reference: derived for each op from its inputs, never typed in.
+#pragma once
+#include <vector>
+
+#include "core/threadpool.h"
+#include "experiments/kernel_data.h"
+
+namespace kerf {
+
+inline constexpr double kUlp = 0x1p-24;
+
+/// Allowed error of every output element for f32 arithmetic, and the yardstick its ulps are counted in. Empty: bits must be
+/// equal. A kernel that rounds its operands to a coarser format (Kernel::unit) may be off by one such rounding of each in
+/// addition: unit * operands, the most that can come of it, however many terms there are.
+struct Gate {
+  std::vector<double> allowed{}, yardstick{}, operands{};
+  double angle = 1e-9;  // how far the cosine of random data may be from 1
+
+  double of(size_t i, double unit) const { return allowed[i] + (unit > kUlp ? unit * operands[i] : 0); }
+};
+
+/// The gate of each output of `p` on these inputs. `want` is what the reference made of them; `reference` has its kernels, which
+/// are run again on absolute values.
+std::vector<Gate> make_gates(const Problem& p, const KernelInputs& in, const std::vector<std::vector<float>>& want, DataKind kind,
+                             const Registry& reference, ThreadPool& pool);
+
+}  // namespace kerf
