@@ -114,6 +114,8 @@ void prepare(Placement& placement, const Graph& graph, const Registry& registry,
     const auto& nodes = readers[home.name];
     if (home.kind != Kind::weight || !stored || nodes.empty()) continue;
     if (!std::all_of(nodes.begin(), nodes.end(), [&](const Node* n) { return reads_formats(n->op) && graph[n->in[0]].name != home.name; })) continue;
+    // Experts are read as tokens need them: to repack them would bring all of them into memory.
+    if (!policy.repack_experts && std::any_of(nodes.begin(), nodes.end(), [](const Node* n) { return expert_inputs(n->op).has_value(); })) continue;
     const Kernel* convert = registry.best(problem(Convert{.to = *stored}, {home.desc}), policy, "convert");
     if (!convert) continue;
     const KernelChoice plain = choose_kernel(graph, *nodes[0], registry, policy, placement);

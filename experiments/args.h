@@ -20,7 +20,7 @@ struct ModelArgs {
   std::vector<std::string> kernels{};  // OP=NAME
   std::string isa{};
   std::string activations = "auto";  // auto | q15 | bf16 | q8 | f32
-  bool no_repack = false;
+  bool no_repack = false, repack_experts = false;
   std::string fuse = "all";  // all | none | names of core/rewrite.h and "format", separated by commas
   std::vector<std::string> devices{};
   std::optional<int64_t> gpu_layers{};

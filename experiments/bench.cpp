@@ -118,6 +118,7 @@ nlohmann::json to_json(const Row& row, const BenchArgs& args, const Session& ses
                    {"n_gpu_layers", args.model.gpu_layers.value_or(0)},
                    {"use_mmap", !args.model.no_mmap},
                    {"repack", !args.model.no_repack},
+                   {"repack_experts", args.model.repack_experts},
                    {"n_prompt", row.test.prompt},
                    {"n_gen", row.test.gen},
                    {"n_depth", row.test.depth},

@@ -107,7 +107,10 @@ void add_backend(CLI::App* app, ModelArgs& args) {
   app->add_flag("--no-repack", args.no_repack,
                 "leave weights in the file's layout: loads at once and takes no memory beyond the file's, decodes more slowly")
       ->group("Kernels");
-  app->add_option("--fuse", args.fuse, "which steps may be fused: all, none, or some of swiglu, add, qkv, rope_cache, format (kerf plan shows them)")
+  app->add_flag("--repack-experts", args.repack_experts,
+                "repack the weights of experts too: all of them are read at load and stay in memory, and decode faster")
+      ->group("Kernels");
+  app->add_option("--fuse", args.fuse, fmt::format("which steps may be fused: all, none, or some of {} (kerf plan shows them)", fusion_names()))
       ->capture_default_str()
       ->group("Kernels");
 }

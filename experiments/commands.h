@@ -29,6 +29,8 @@ Registry all_kernels();
 /// The session these arguments ask for. @throws Error(usage) for values that mean nothing.
 SessionOptions session_options(const ModelArgs& args);
 KernelPolicy kernel_policy(const ModelArgs& args);
+/// What --fuse takes besides all and none, as text: "swiglu, add, ...".
+std::string fusion_names();
 
 /// Bytes each device reads and writes at least for one pass of a plan (core/cost.h), with `depth` positions in the cache.
 std::map<DeviceId, int64_t> bytes_per_pass(const Plan& plan, int64_t depth);

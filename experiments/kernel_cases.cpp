@@ -290,10 +290,11 @@ void for_each_expert_problem(bool by_token, F&& f) {
       if (s.T > 100 && ++n % 4 != 1) continue;  // more tokens than a tile of sums and longer rows than a chunk: for a few types
       const int block = info(t).block_values;
       const int64_t K = block <= 32 ? s.k32 : s.blocks * block;
-      const TensorDesc w{t, {1, s.X, s.N, K}}, ids = matrix(DType::i32, s.T, s.used);
-      for (const DType x : {DType::f32, DType::q8_g16, DType::bf16_t16})
-        for (const int64_t rows : {s.T, s.T * s.used})
-          if (K % info(x).block_values == 0 && (rows == s.T * s.used || by_token)) f(w, ids, matrix(x, rows, K));
+      const TensorDesc ids = matrix(DType::i32, s.T, s.used);
+      for (const auto w : {std::optional(t), interleaved(t)})
+        for (const DType x : {DType::f32, DType::q8_g16, DType::bf16_t16})
+          for (const int64_t rows : {s.T, s.T * s.used})
+            if (w && K % info(x).block_values == 0 && (rows == s.T * s.used || by_token)) f({*w, {1, s.X, s.N, K}}, ids, matrix(x, rows, K));
     }
 }
 

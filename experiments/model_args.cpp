@@ -42,6 +42,12 @@ Registry all_kernels() {
   return registry;
 }
 
+std::string fusion_names() {
+  std::string names;
+  for (const RewriteInfo& r : rewrites()) names += fmt::format("{}, ", r.name);
+  return names + "format";
+}
+
 KernelPolicy kernel_policy(const ModelArgs& args) {
   KernelPolicy policy{.backends = split(args.backend, ','), .isa = detect_isa()};
   for (const auto& b : policy.backends)
@@ -65,14 +71,15 @@ KernelPolicy kernel_policy(const ModelArgs& args) {
   if (args.activations == "q8") policy.activations = {DType::f32, DType::q8_g16};
   if (args.activations == "bf16") policy.activations = {DType::f32, DType::bf16_t16};
   if (args.activations == "q15") policy.activations = {DType::f32, DType::q15_t16};
+  if (args.no_repack && args.repack_experts)
+    throw Error(ErrorKind::usage, "one asks for what the other forbids", "--no-repack, --repack-experts", "leave one out");
   policy.repack = !args.no_repack;
+  policy.repack_experts = args.repack_experts;
   policy.fusions = split(args.fuse, ',');
   for (const auto& name : policy.fusions) {
     const bool known = name == "all" || name == "none" || name == "format" ||
                        std::any_of(rewrites().begin(), rewrites().end(), [&](const RewriteInfo& r) { return r.name == name; });
-    if (!known)
-      throw Error(ErrorKind::usage, fmt::format("no fusion is called \"{}\"", printable(name)), "--fuse",
-                  "all, none, swiglu, add, qkv, rope_cache, format");
+    if (!known) throw Error(ErrorKind::usage, fmt::format("no fusion is called \"{}\"", printable(name)), "--fuse", "all, none, " + fusion_names());
   }
   return policy;
 }

@@ -29,7 +29,7 @@ void experts_1_plain(Registry::Adder registry) {
                     .improves = "float.1_plain",
                     .note = "integer products of codes and 8-bit activations: one scaling per 16 weights",
                     .preference = 10,
-                    .integer = true},
+                    .weights = ExpertWeights::affine},
                    [](const Problem& p, const Call& call) {
                      run_experts(p, call, {generic_rows, generic_rows, silu_times, add_scaled});
                    });

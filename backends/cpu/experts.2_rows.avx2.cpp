@@ -22,7 +22,7 @@ void experts_2_rows_avx2(Registry::Adder registry) {
                     .note = "32 products of codes and 8-bit activations and their sums by pairs in one instruction",
                     .preference = 20,
                     .isa = Isa::avx2,
-                    .integer = true,
+                    .weights = ExpertWeights::affine,
                     .coded = true},
                    [](const Problem& p, const Call& call) { run_experts(p, call, expert_code<BatchAvx2, EncodeAvx2>(avx2_rows, avx2_rows)); });
 }

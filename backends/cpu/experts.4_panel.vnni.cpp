@@ -64,9 +64,20 @@ void experts_4_panel_vnni(Registry::Adder registry) {
                     .note = "64 products in one instruction; from 8 tokens of an expert on, sixteen rows are transposed into lanes for all of them",
                     .preference = 30,
                     .isa = Isa::vnni,
-                    .integer = true,
+                    .weights = ExpertWeights::affine,
                     .coded = true},
                    [](const Problem& p, const Call& call) { run_experts(p, call, expert_code<BatchAvx512, EncodeAvx512>(vnni_rows, panels)); });
+  add_expert_rungs(registry,
+                   {.variant = "q8_r16.4_vnni",
+                    .improves = "q8.4_vnni",
+                    .note = "sixteen rows interleaved at load: no transposition, and one token streams at the speed of memory",
+                    .preference = 40,
+                    .isa = Isa::vnni,
+                    .weights = ExpertWeights::interleaved,
+                    .coded = true},
+                   [](const Problem& p, const Call& call) {
+                     run_experts(p, call, expert_code<BatchAvx512, EncodeAvx512>(vnni_interleaved_rows, vnni_interleaved_rows));
+                   });
 }
 
 }  // namespace kerf::cpu

@@ -144,20 +144,35 @@ void run_matmul_sum(const Call& call, const ExpertCode& code) {
 
 size_t scratch_bytes(const Problem& p) { return static_cast<size_t>(ExpertRouting::bytes(p.in[1].shape[1], p.in[expert_inputs(p.op)->ids].size())); }
 
-template <bool integer, bool coded>
+template <ExpertWeights weights>
+bool has_rows(DType type) {
+  if (weights == ExpertWeights::any) return quant::Formats::visit(type, [](auto) {});
+  if (weights == ExpertWeights::affine) return quant::AffineFormats::visit(type, [](auto) {});
+  bool known = false;
+  quant::AffineFormats::for_each([&]<class F>(F) { known |= type == interleaved(F::dtype); });
+  return known;
+}
+
+template <ExpertWeights weights, bool coded>
 Support accepts(const Problem& p) {
+  constexpr bool kFloat = weights == ExpertWeights::any;
   const DType out = p.out[0].dtype;
   if (auto s = require(out == DType::f32 || (coded && out == DType::q8_g16), "the output's format is not written here"); !s) return s;
-  if (auto s = require(p.in[0].dtype == (integer ? DType::q8_g16 : DType::f32),
-                       integer ? "the activations are not q8_g16" : "the activations are not f32");
+  if (auto s =
+          require(p.in[0].dtype == (kFloat ? DType::f32 : DType::q8_g16), kFloat ? "the activations are not f32" : "the activations are not q8_g16");
       !s)
     return s;
   const ExpertInputs e = *expert_inputs(p.op);
   for (size_t i = e.first; i < e.first + e.count; ++i) {
-    const bool known = integer ? quant::AffineFormats::visit(p.in[i].dtype, [](auto) {}) : quant::Formats::visit(p.in[i].dtype, [](auto) {});
-    if (!known) return require(false, "the weights' type has no rows for these activations");
+    if (auto s = require(has_rows<weights>(p.in[i].dtype), "the weights' type has no rows for these activations"); !s) return s;
+    if (auto s = require(p.in[i].shape[2] % info(p.in[i].dtype).tile_rows == 0, "an expert's rows are no whole number of tiles"); !s) return s;
   }
   return {};
+}
+
+template <ExpertWeights weights>
+Support (*accepts_of(bool coded))(const Problem&) {
+  return coded ? accepts<weights, true> : accepts<weights, false>;
 }
 
 }  // namespace

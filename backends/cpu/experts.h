@@ -20,13 +20,17 @@ struct ExpertCode {
 /// Runs any of the three ops.
 void run_experts(const Problem& p, const Call& call, const ExpertCode& code);
 
+/// Which weights a rung multiplies: of any type with a decoder, with f32 activations; of the affine types or their interleaved
+/// forms, with q8_g16.
+enum class ExpertWeights : uint8_t { any, affine, interleaved };
+
 /// A rung of all three ops.
 struct ExpertRung {
   std::string_view variant{}, improves{}, note{};
   int preference = 0;
   Isa isa = Isa::base;
-  bool integer = false;  // activations in q8_g16 and weights of the affine types; else f32 and any type with a decoder
-  bool coded = false;    // expert_swiglu also writes q8_g16
+  ExpertWeights weights = ExpertWeights::any;
+  bool coded = false;  // expert_swiglu also writes q8_g16
 };
 void add_expert_rungs(Registry::Adder registry, const ExpertRung& rung, void (*run)(const Problem&, const Call&));
 

@@ -45,7 +45,7 @@ EXPECTED = [(t, p, n, d) for t in (1, 2) for d in (0, 8) for p, n in ((16, 0), (
 
 # What kerf adds. Columns of a CSV file do not depend on whether a roof was measured.
 ADDED = {
-    "isa", "repack", "load_average", "bytes", "flops", "gb_per_s", "gflop_per_s", "median_ns", "min_ns", "max_ns", "median_ts", "min_ts", "max_ts",
+    "isa", "repack", "repack_experts", "load_average", "bytes", "flops", "gb_per_s", "gflop_per_s", "median_ns", "min_ns", "max_ns", "median_ts", "min_ts", "max_ts",
     "percent_read", "percent_unit", "percent_peak", "roof_read_gb_per_s", "roof_peak_gflop_per_s", "roof_peak_unit",
 }  # fmt: skip
 
