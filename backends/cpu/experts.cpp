@@ -186,17 +186,18 @@ void run_experts(const Problem& p, const Call& call, const ExpertCode& code) {
 void add_expert_rungs(Registry::Adder registry, const ExpertRung& r, void (*run)(const Problem&, const Call&)) {
   for (const std::string_view op : {ExpertMatMul::name, ExpertSwiGlu::name, ExpertMatMulSum::name}) {
     const bool coded = r.coded && op == ExpertSwiGlu::name;
-    registry.add(
-        {.op = op,
-         .variant = std::string(r.variant),
-         .improves = std::string(r.improves),
-         .note = r.note,
-         .preference = r.preference,
-         .isa = r.isa,
-         .writes = coded ? std::vector<DType>{DType::q8_g16} : std::vector<DType>{},
-         .accepts = r.integer ? (coded ? accepts<true, true> : accepts<true, false>) : (coded ? accepts<false, true> : accepts<false, false>),
-         .scratch_bytes = scratch_bytes,
-         .run = run});
+    registry.add({.op = op,
+                  .variant = std::string(r.variant),
+                  .improves = std::string(r.improves),
+                  .note = r.note,
+                  .preference = r.preference,
+                  .isa = r.isa,
+                  .writes = coded ? std::vector<DType>{DType::q8_g16} : std::vector<DType>{},
+                  .accepts = r.weights == ExpertWeights::any      ? accepts_of<ExpertWeights::any>(coded)
+                             : r.weights == ExpertWeights::affine ? accepts_of<ExpertWeights::affine>(coded)
+                                                                  : accepts_of<ExpertWeights::interleaved>(coded),
+                  .scratch_bytes = scratch_bytes,
+                  .run = run});
   }
 }
 
