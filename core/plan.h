@@ -74,8 +74,8 @@ struct Plan {
   int64_t boundary_copies() const;
 };
 
-/// Decides for each weight that only products read (experts' only if the policy says so) whether it is stored interleaved (core/dtype.h) at its home: yes if the
-/// kernel that then runs its node is preferred to the one that reads the file's layout. `graph` is that of one token.
+/// Decides for each weight that only products read (experts' only if the policy says so) whether it is stored interleaved (core/dtype.h) at its home:
+/// yes if the kernel that then runs its node is preferred to the one that reads the file's layout. `graph` is that of one token.
 void prepare(Placement& placement, const Graph& graph, const Registry& registry, const KernelPolicy& policy);
 
 /// Plans `graph` over the devices of `placement`. Rules of where a node runs, in this order: where its state lives; where its
