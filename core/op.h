@@ -201,7 +201,7 @@ struct RopeCache {
   bool operator==(const RopeCache&) const = default;
 };
 
-/// (x [T,K], gate [X,F,K], up [X,F,K], ids [T,U] i32) -> [T*U,F] f32: silu(x gate^T) * x up^T of each slot's expert.
+/// (x [T,K], or [T*U,K] with a row per slot, gate [X,F,K], up [X,F,K], ids [T,U] i32) -> [T*U,F] f32: silu(x gate^T) * x up^T of each slot's expert.
 struct ExpertSwiGlu {
   static constexpr std::string_view name = "expert_swiglu";
   bool operator==(const ExpertSwiGlu&) const = default;

@@ -230,6 +230,8 @@ bool fits(const Candidate& c, const Registry& registry, const KernelPolicy& poli
     const KernelChoice own = choose_kernel(g, part, registry, policy, placement);
     if (!own.kernel) return true;
     const bool as_fine = !reads_formats(part.op) || whole.kernel->unit <= own.kernel->unit;
+    // Products of codes are several times as fast as those of floats: not to be given up for one barrier less.
+    if (whole.activation == DType::f32 && own.activation != DType::f32) return false;
     return as_fine && backend_rank(*whole.kernel, policy) <= backend_rank(*own.kernel, policy);
   });
 }

@@ -281,27 +281,29 @@ constexpr ExpertShape kExpertShapes[] = {{1, 8, 2, 33, 64, 1},   {1, 4, 1, 16, 1
                                          {5, 3, 3, 48, 256, 1},  {9, 128, 8, 16, 32, 1}, {33, 8, 2, 40, 192, 1},
                                          {40, 4, 4, 33, 576, 2}, {70, 2, 1, 64, 512, 2}, {290, 3, 2, 40, 1664, 7}};
 
-/// Calls f(weights [X,N,K], ids, x by format and by token or slot) for each shape and weight type.
+/// Calls f(weights [X,N,K], ids, x by format and by token or slot, data) for each shape and weight type. The kinds of data go round
+/// over shapes too, so that each format of activations meets all of them.
 template <class F>
 void for_each_expert_problem(bool by_token, F&& f) {
-  size_t n = 0;
+  size_t large = 0, turn = 0;
   for (const DType t : weight_types())
     for (const auto& s : kExpertShapes) {
-      if (s.T > 100 && ++n % 4 != 1) continue;  // more tokens than a tile of sums and longer rows than a chunk: for a few types
+      if (s.T > 100 && ++large % 4 != 1) continue;  // more tokens than a tile of sums and longer rows than a chunk: for a few types
       const int block = info(t).block_values;
       const int64_t K = block <= 32 ? s.k32 : s.blocks * block;
       const TensorDesc ids = matrix(DType::i32, s.T, s.used);
       for (const auto w : {std::optional(t), interleaved(t)})
         for (const DType x : {DType::f32, DType::q8_g16, DType::bf16_t16})
           for (const int64_t rows : {s.T, s.T * s.used})
-            if (w && K % info(x).block_values == 0 && (rows == s.T * s.used || by_token)) f({*w, {1, s.X, s.N, K}}, ids, matrix(x, rows, K));
+            if (w && s.N % info(*w).tile_rows == 0 && K % info(x).block_values == 0 && (rows == s.T * s.used || by_token))
+              f({*w, {1, s.X, s.N, K}}, ids, matrix(x, rows, K), kKinds[turn++ % kKinds.size()]);
+      ++turn;  // each shape has a multiple of three problems
     }
 }
 
 void cases_of(Cases& cases, const ExpertMatMul&) {
-  size_t n = 0;
-  for_each_expert_problem(true, [&](const TensorDesc& w, const TensorDesc& ids, const TensorDesc& x) {
-    add_one(cases, ExpertMatMul{}, {x, w, ids}, kKinds[++n % kKinds.size()]);
+  for_each_expert_problem(true, [&](const TensorDesc& w, const TensorDesc& ids, const TensorDesc& x, DataKind kind) {
+    add_one(cases, ExpertMatMul{}, {x, w, ids}, kind);
   });
 }
 
@@ -313,17 +315,15 @@ void cases_of(Cases& cases, const ExpertSum&) {
 
 void cases_of(Cases& cases, const ExpertSwiGlu&) {
   size_t n = 0;
-  for_each_expert_problem(true, [&](const TensorDesc& w, const TensorDesc& ids, const TensorDesc& x) {
-    if (x.rows() != ids.rows()) return;
+  for_each_expert_problem(true, [&](const TensorDesc& w, const TensorDesc& ids, const TensorDesc& x, DataKind kind) {
     const TensorDesc up = ++n % 4 == 0 && info(w.dtype).block_values <= 32 ? TensorDesc{DType::q4_0, w.shape} : w;  // two types now and then
-    if (up.cols() % info(up.dtype).block_values == 0) add_one(cases, ExpertSwiGlu{}, {x, w, up, ids}, kKinds[n % kKinds.size()]);
+    if (up.cols() % info(up.dtype).block_values == 0) add_one(cases, ExpertSwiGlu{}, {x, w, up, ids}, kind);
   });
 }
 
 void cases_of(Cases& cases, const ExpertMatMulSum&) {
-  size_t n = 0;
-  for_each_expert_problem(false, [&](const TensorDesc& w, const TensorDesc& ids, const TensorDesc& x) {
-    add_one(cases, ExpertMatMulSum{}, {x, w, ids, {DType::f32, ids.shape}}, kKinds[++n % kKinds.size()]);
+  for_each_expert_problem(false, [&](const TensorDesc& w, const TensorDesc& ids, const TensorDesc& x, DataKind kind) {
+    add_one(cases, ExpertMatMulSum{}, {x, w, ids, {DType::f32, ids.shape}}, kind);
   });
 }
 
@@ -336,7 +336,7 @@ void cases_of(Cases& cases, const L2Norm&) {
 
 void cases_of(Cases& cases, const CausalConv&) {
   for (const int64_t T : {1, 2, 3, 5, 33, 65})
-    for (const auto& [keys, values] : {std::pair<int64_t, int64_t>{1, 1}, {16, 33}, {64, 128}, {256, 512}})
+    for (const auto& [keys, values] : {std::pair<int64_t, int64_t>{1, 1}, {16, 33}, {64, 128}, {256, 512}, {300, 300}})
       for (const int64_t J : {2, 4, 5})
         for (const int64_t depth : {0, 7}) {
           if (J != 4 && depth == 0) continue;
@@ -360,10 +360,12 @@ void cases_of(Cases& cases, const GatedDeltaRule&) {
     int Hk;
     int64_t Hv, dk, dv;
   };
-  // Lengths around chunks of 32 and 64; heads with and without company; sizes no register is made for.
-  constexpr Shape kShapes[] = {{1, 1, 1, 128, 128}, {1, 2, 4, 64, 64},    {1, 3, 3, 7, 5},     {2, 1, 3, 16, 33},    {3, 2, 2, 128, 128},
-                               {5, 2, 6, 48, 20},   {31, 1, 2, 32, 64},   {63, 1, 1, 64, 64},  {64, 1, 2, 128, 128}, {65, 2, 4, 64, 64},
-                               {200, 1, 2, 32, 32}, {1000, 1, 1, 64, 16}, {130, 1, 1, 128, 64}};
+  // Lengths around chunks of 16, the least that make one, and segments of 128; heads with and without company; sizes no
+  // register is made for.
+  constexpr Shape kShapes[] = {{1, 1, 1, 128, 128}, {1, 2, 4, 64, 64},    {1, 3, 3, 7, 5},      {2, 1, 3, 16, 33},    {3, 2, 2, 128, 128},
+                               {5, 2, 6, 48, 20},   {31, 1, 2, 32, 64},   {63, 1, 1, 64, 64},   {64, 1, 2, 128, 128}, {65, 2, 4, 64, 64},
+                               {200, 1, 2, 32, 32}, {1000, 1, 1, 64, 16}, {130, 1, 1, 128, 64}, {8, 1, 2, 32, 32},    {9, 1, 2, 32, 32},
+                               {15, 1, 1, 64, 32},  {16, 1, 2, 32, 48},   {17, 1, 2, 64, 32},   {128, 1, 1, 32, 32},  {129, 1, 1, 32, 32}};
   for (const Shape& s : kShapes)
     for (const auto order : {HeadOrder::grouped, HeadOrder::tiled})
       for (const int64_t depth : {0, 9}) {

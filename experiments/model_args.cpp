@@ -115,6 +115,8 @@ SessionOptions session_options(const ModelArgs& args) {
   o.n_cpu_moe = args.n_cpu_moe;
   if (!args.plan.empty() && (o.gpu_layers || !o.rules.empty() || o.cpu_moe || o.n_cpu_moe))
     throw Error(ErrorKind::usage, "--plan already says where everything lives", "-ngl, -ot, --rules, --cpu-moe, --n-cpu-moe", "leave them out");
+  if (!args.plan.empty() && (args.no_repack || args.repack_experts))
+    throw Error(ErrorKind::usage, "--plan already says how every weight is stored", "--no-repack, --repack-experts", "leave them out");
   o.plan_file = args.plan;
   o.policy = kernel_policy(args);
   return o;

@@ -62,8 +62,9 @@ Routing::Routing(Session& session, const std::string& dump, const std::string& c
 void Routing::after(const StepEvent& event) {
   const auto* run = std::get_if<RunStep>(&event.plan.steps[event.index]);
   if (!run || !std::holds_alternative<Router>(event.graph.nodes()[run->node].op)) return;
-  if (pass_ < 0 || event.index <= last_step_) ++pass_;  // every pass runs its routers in order
+  if (pass_ < 0 || event.index <= last_step_ || &event.plan != last_plan_) ++pass_;  // every pass runs its routers in order
   last_step_ = event.index;
+  last_plan_ = &event.plan;
   const TensorView &ids = event.outs[0], &weights = event.outs[1];
   ids_.resize(static_cast<size_t>(ids.desc.size()));
   event.device.download(ids_.data(), ids.data, ids.desc.bytes());

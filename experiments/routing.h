@@ -50,6 +50,7 @@ class Routing final : public Observer {
   int64_t written_ = 0;
   int64_t pass_ = -1;
   size_t last_step_ = 0;
+  const Plan* last_plan_ = nullptr;
 };
 
 }  // namespace kerf

@@ -50,7 +50,8 @@ class Generator {
     if (args.stats) find_roof();
   }
 
-  std::vector<int32_t> tokens_of_chat(const nlohmann::ordered_json& messages) const {
+  /// @param open with the words that begin an answer at the end
+  std::vector<int32_t> tokens_of_chat(const nlohmann::ordered_json& messages, bool open = true) const {
     const Vocab& vocab = tokenizer_.vocab();
     const auto text_of = [&](std::optional<int32_t> id) { return id ? tokenizer_.piece(*id) : std::string(); };
     const ChatTemplate chat(vocab.chat_template);
@@ -58,6 +59,7 @@ class Generator {
     options.bos_token = text_of(vocab.special.bos);
     options.eos_token = text_of(vocab.special.eos);
     options.date = now();
+    options.add_generation_prompt = open;
     const auto rendered = chat.render(messages, options);
     std::vector<Segment> segments;
     for (const auto& s : rendered.segments) segments.push_back({.text = s.text, .parse_special = !s.from_user});
@@ -68,7 +70,8 @@ class Generator {
   }
 
   /// Feeds what the cache does not hold yet and generates until the model ends, -n, or the context is full.
-  std::string generate(const std::vector<int32_t>& prompt, bool stream) {
+  /// @param lasting tokens that a later prompt will begin with: a model with recurrent states keeps a way back to their end
+  std::string generate(const std::vector<int32_t>& prompt, bool stream, const std::vector<int32_t>& lasting = {}) {
     size_t common = 0;
     while (common < cached_.size() && common + 1 < prompt.size() && cached_[common] == prompt[common]) ++common;
     if (static_cast<int64_t>(prompt.size()) > session_.context())
@@ -90,9 +93,16 @@ class Generator {
     stats.generated = stats.decode_passes = 0;
     stopped = "length";
     auto start = Clock::now();
-    std::vector<float> logits = forward_prompt(std::span(prompt).subspan(common));
+    size_t kept = 0;
+    while (kept < lasting.size() && kept + 1 < prompt.size() && lasting[kept] == prompt[kept]) ++kept;
+    std::vector<float> logits;
+    if (kept > common && !session_.recurrent_states().empty()) {
+      logits = forward_prompt(std::span(prompt).subspan(common, kept - common));
+      if (!logits.empty()) session_.checkpoint();
+      common = kept;
+    }
+    if (stopped != "interrupted") logits = forward_prompt(std::span(prompt).subspan(common));
     stats.prompt_seconds = seconds_since(start);
-    if (args_.interactive) session_.checkpoint();  // where the next turn's prompt may leave the answer's own tokens
     stats.decode_start = session_.position();
     start = Clock::now();
     while (!logits.empty() && (args_.n_predict < 0 || stats.generated < args_.n_predict)) {
@@ -261,7 +271,9 @@ int chat(Generator& generator, const RunArgs& args, const Io& io) {
     messages.push_back({{"role", "user"}, {"content", line}});
     line.clear();
     try {
-      const std::string answer = generator.generate(generator.tokens_of_chat(messages), !io.json);
+      // The words that begin an answer, <think> for instance, are not always there once the answer is part of the history.
+      const auto prompt = generator.tokens_of_chat(messages), lasting = generator.tokens_of_chat(messages, false);
+      const std::string answer = generator.generate(prompt, !io.json, lasting);
       messages.push_back({{"role", "assistant"}, {"content", answer}});
     } catch (const Error& e) {
       if (e.kind != ErrorKind::memory || !terminal) throw;

@@ -136,7 +136,7 @@ Session::Session(SessionOptions options, const Registry& registry, const Progres
 }
 
 void Session::checkpoint() {
-  if (recurrent_.empty() || position_ == 0 || (!checkpoints_.empty() && checkpoints_.back().position == position_)) return;
+  if (half_done_ || recurrent_.empty() || position_ == 0 || (!checkpoints_.empty() && checkpoints_.back().position == position_)) return;
   Checkpoint c{.position = position_};
   for (const auto& name : recurrent_) c.states.push_back(storage_->save(placement_.of(name)));
   if (checkpoints_.size() == kCheckpoints) checkpoints_.erase(checkpoints_.begin());
@@ -178,7 +178,7 @@ void Session::check_host_memory() const {
   const int64_t per_position = [&] {
     int64_t bytes = 0;
     for (const auto& home : placement_.homes)
-      if (home.kind == Kind::state) bytes += home.desc.bytes();
+      if (home.kind == Kind::state && std::find(recurrent_.begin(), recurrent_.end(), home.name) == recurrent_.end()) bytes += home.desc.bytes();
     return std::max<int64_t>(1, bytes / std::max<int64_t>(1, context_));
   }();
   const int64_t longest = std::max<int64_t>(0, context_ - (memory - *available + per_position - 1) / per_position);

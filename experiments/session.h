@@ -58,8 +58,8 @@ class Session {
   /// Forgets the positions from `position` on; 0 forgets all. What the caches held before stays valid. A model with recurrent
   /// states can only go back to the beginning or to a checkpoint, so it may forget more. @return the position reached.
   int64_t rewind(int64_t position);
-  /// Keeps a copy of the recurrent states as they are now, on the host, for rewind(); nothing for models without such. The
-  /// last kCheckpoints are kept.
+  /// Keeps a copy of the recurrent states as they are now, on the host, for rewind(); nothing for models without such, or
+  /// after a pass that an exception ended. The last kCheckpoints are kept, in memory beyond what the plan counts.
   void checkpoint();
   static constexpr size_t kCheckpoints = 4;
   /// Names of the states that every token overwrites.

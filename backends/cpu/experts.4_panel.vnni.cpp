@@ -19,7 +19,7 @@ constexpr std::array<float, 16> kNoShift = [] {
   return ones;
 }();
 
-/// Rows [first, last) for any number of tokens; a task of an expert has at most kPanelBlock.
+/// Rows [first, last) for any number of tokens; a task of an expert brings at most kPanelBlock.
 template <class F>
 void plain_panels(const MatMulArgs& a, int64_t first, int64_t last) {
   using K = AnyKind<F>;

@@ -33,9 +33,8 @@ ExpertRouting::ExpertRouting(const TensorView& ids, int64_t experts, bool x_by_s
 
 namespace {
 
-// A tile of sums is computed in an L1 cache before it goes where it belongs: 32 rows by 128 tokens, or 64 rows by fewer.
-constexpr int64_t kTile = 4096, kMostRows = 64, kPanelRows = 32;
-constexpr int64_t kTaskBytes = 96 * 1024;  // as in matmul.cpp
+// A tile of sums is computed in an L1 cache before it goes where it belongs: 32 rows by 128 tokens, more rows by fewer tokens.
+constexpr int64_t kTileSums = 4096, kTileTokens = 128, kMostRows = 64, kPanelRows = 32;
 
 /// The weights of all experts, and the rows that multiply with them.
 struct Weights {
@@ -80,7 +79,7 @@ void for_each_tile(const ExpertRouting& routing, const Weights& w, int64_t slots
   const int64_t step = rows_of_task(w, 1, slots / groups, 4 * pool.size() / groups), ranges = (w.N + step - 1) / step;
   pool.parallel_for(groups * ranges, [&](int64_t task) {
     const ExpertGroup g = routing.group(task / ranges);
-    const int64_t n0 = task % ranges * step, n1 = std::min(w.N, n0 + step), tokens = kTile / step;
+    const int64_t n0 = task % ranges * step, n1 = std::min(w.N, n0 + step), tokens = std::min(kTileTokens, kTileSums / step);
     for (int64_t t = 0; t < g.count; t += tokens) f(g, n0, n1, t, std::min(g.count, t + tokens));
   });
 }
@@ -90,7 +89,7 @@ void run_matmul(const Call& call, const ExpertCode& code) {
   const Weights w(call.in[1], code);
   const ExpertRouting routing(ids, call.in[1].desc.shape[1], x.desc.rows() == ids.desc.size(), call.scratch);
   for_each_tile(routing, w, ids.desc.size(), call.pool, [&](const ExpertGroup& g, int64_t n0, int64_t n1, int64_t t0, int64_t t1) {
-    alignas(64) std::array<float, kTile> tile;
+    alignas(64) std::array<float, kTileSums> tile;
     w.multiply(x, g, t0, t1, n0, n1, tile.data());
     for (int64_t t = t0; t < t1; ++t)
       std::memcpy(out.row<float>(g.slots[t]) + n0, &tile[(t - t0) * (n1 - n0)], static_cast<size_t>(n1 - n0) * sizeof(float));
@@ -102,7 +101,7 @@ void run_swiglu(const Call& call, const ExpertCode& code) {
   const Weights gate(call.in[1], code), up(call.in[2], code);
   const ExpertRouting routing(ids, call.in[1].desc.shape[1], x.desc.rows() == ids.desc.size(), call.scratch);
   for_each_tile(routing, gate, ids.desc.size(), call.pool, [&](const ExpertGroup& group, int64_t n0, int64_t n1, int64_t t0, int64_t t1) {
-    alignas(64) std::array<float, kTile> g, u;
+    alignas(64) std::array<float, kTileSums> g, u;
     gate.multiply(x, group, t0, t1, n0, n1, g.data());
     up.multiply(x, group, t0, t1, n0, n1, u.data());
     const int64_t n = n1 - n0;
@@ -128,12 +127,12 @@ void run_matmul_sum(const Call& call, const ExpertCode& code) {
   const int64_t per_token = ids.desc.cols(), groups = routing.groups(), each = ids.desc.size() / groups;
   const int64_t step = rows_of_task(w, groups, each, 4 * call.pool.size());
   call.pool.parallel_for((w.N + step - 1) / step, [&](int64_t task) {
-    const int64_t n0 = task * step, n1 = std::min(w.N, n0 + step), n = n1 - n0, tokens = kTile / step;
+    const int64_t n0 = task * step, n1 = std::min(w.N, n0 + step), n = n1 - n0, tokens = std::min(kTileTokens, kTileSums / step);
     for (int64_t t = 0; t < out.desc.rows(); ++t) std::fill_n(out.row<float>(t) + n0, n, 0.f);
     for (int64_t i = 0; i < groups; ++i) {
       const ExpertGroup g = routing.group(i);
       for (int64_t t0 = 0; t0 < g.count; t0 += tokens) {
-        alignas(64) std::array<float, kTile> tile;
+        alignas(64) std::array<float, kTileSums> tile;
         const int64_t t1 = std::min(g.count, t0 + tokens);
         w.multiply(x, g, t0, t1, n0, n1, tile.data());
         for (int64_t t = t0; t < t1; ++t) code.add_scaled(&tile[(t - t0) * n], weights[g.slots[t]], out.row<float>(g.slots[t] / per_token) + n0, n);

@@ -11,10 +11,6 @@
 namespace kerf::cpu {
 namespace {
 
-// One token streams the weights: a range of this many bytes is long enough for prefetching to run ahead, and short enough
-// that the last ranges of a matrix do not leave a thread idle for long.
-constexpr int64_t kTaskBytes = 96 * 1024;
-
 constexpr std::string_view kNotCoded = "the activations are not q8_g16";
 
 template <DType type>

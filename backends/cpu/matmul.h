@@ -17,6 +17,10 @@ namespace kerf::cpu {
 inline constexpr int64_t kStrip = 256;     // values unpacked at a time: a K-quant block, or eight blocks of 32
 inline constexpr int64_t kSegment = 1024;  // 4 strips: 16 rows of them as codes and scales (24 KB) stay in an L1 cache
 
+// One token streams the weights: a range of this many bytes is long enough for prefetching to run ahead, and short enough
+// that the last ranges of a matrix do not leave a thread idle for long.
+inline constexpr int64_t kTaskBytes = 96 * 1024;
+
 struct MatMulArgs {
   const std::byte* x;                 // [T,K] f32 or q8_g16; with x_rows, token t is row x_rows[t] of it
   const std::byte* w;                 // [N,K]

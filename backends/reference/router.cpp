@@ -2,6 +2,7 @@
 // weights, which sum to one again if the architecture says so (Shazeer et al. 2017; the lower bound 2^-14 is llama.cpp's).
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -17,7 +18,8 @@ void run(const Problem& p, const Call& call) {
   for (int64_t t = 0; t < p.in[0].rows(); ++t) {
     const float* logits = call.in[0].row<const float>(t);
     std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return logits[a] > logits[b]; });
+    const auto key = [&](int32_t e) { return std::isnan(logits[e]) ? -std::numeric_limits<float>::infinity() : logits[e]; };
+    std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return key(a) > key(b); });
     const double largest = logits[order[0]];
     double all = 0, chosen = 0;
     for (int64_t e = 0; e < X; ++e) all += std::exp(logits[e] - largest);

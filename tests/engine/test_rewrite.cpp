@@ -64,7 +64,10 @@ std::string replayed(Session& session, int64_t tokens, int64_t outputs) {
 }  // namespace
 
 TEST_CASE("each rewrite alone and all together leave the logits where they were") {
-  for (const auto& name : golden_names()) {
+  auto names = golden_names();
+  names.push_back("tiny_mixtral_a");
+  std::set<std::string> applied;
+  for (const auto& name : names) {
     const Golden g = golden(name);
     Session plain(fusing(g.path("f16"), "reference", {"none"}), kernels());
     const auto want = logits(plain, g.tokens_33);
@@ -75,9 +78,12 @@ TEST_CASE("each rewrite alone and all together leave the logits where they were"
       Session session(fusing(g.path("f16"), "reference", fusions), kernels());
       CHECK(nmse(logits(session, g.tokens_33), want) <= 1e-12);
       CHECK(nmse(logits(session, g.tokens_33, 16), want) <= 1e-12);  // 16, 16, and one token
-      CHECK(session.planned(33, 33).graph->nodes().size() < plain.planned(33, 33).graph->nodes().size());
+      const size_t nodes = session.planned(33, 33).graph->nodes().size();
+      CHECK(nodes <= plain.planned(33, 33).graph->nodes().size());
+      if (nodes < plain.planned(33, 33).graph->nodes().size()) applied.insert(fusions[0]);
     }
   }
+  for (const auto& r : rewrites()) CHECK(applied.count(std::string(r.name)) == 1);  // none is for no model
 }
 
 TEST_CASE("the nodes that a rewrite replaces are gone, the others stay") {
