@@ -88,12 +88,28 @@ std::optional<Problem> problem_of(const Graph& graph, const Node& node, DType ac
   return problem(node.op, std::move(in));
 }
 
+namespace {
+
+/// Activations in bf16 (8 bits) would cost weights of floats their precision. A policy that also offers 15 bits does not take them:
+/// where those do not fit (rows are no multiple of 64), f32 does.
+bool too_coarse(const Problem& p, const KernelPolicy& policy) {
+  const auto& offered = policy.activations;
+  if (p.in[0].dtype != DType::bf16_t16 || std::find(offered.begin(), offered.end(), DType::q15_t16) == offered.end()) return false;
+  const auto e = expert_inputs(p.op);
+  const auto* several = std::get_if<MatMuls>(&p.op);  // whose addends are f32 too
+  const size_t weights = e ? e->count : several ? static_cast<size_t>(several->count) : p.in.size() - 1;
+  return std::any_of(p.in.begin() + 1, p.in.begin() + 1 + static_cast<std::ptrdiff_t>(weights),
+                     [](const TensorDesc& w) { return info(w.dtype).block_values == 1; });
+}
+
+}  // namespace
+
 KernelChoice choose_kernel(const Graph& graph, const Node& node, const Registry& registry, const KernelPolicy& policy, const Placement& placement) {
   const std::vector<DType> plain{DType::f32};
   KernelChoice best;
   for (const DType activation : reads_formats(node.op) ? policy.activations : plain) {
     const auto p = problem_of(graph, node, activation, placement);
-    if (!p) continue;
+    if (!p || (reads_formats(node.op) && too_coarse(*p, policy))) continue;
     const Kernel* k = registry.best(*p, policy, node.name);
     if (!k) continue;
     if (best.kernel && backend_rank(*best.kernel, policy) < backend_rank(*k, policy)) continue;
@@ -210,7 +226,9 @@ std::string explain(const Graph& graph, const Node& node, const Registry& regist
       bool fits = false;
       for (const DType activation : reads_formats(node.op) ? policy.activations : std::vector<DType>{DType::f32}) {
         const auto p = problem_of(graph, node, activation, placement);
-        const std::string why = p ? registry.why_not(k, *p, policy, node.name) : fmt::format("rows do not fill blocks of {}", name_of(activation));
+        std::string why = p ? registry.why_not(k, *p, policy, node.name) : fmt::format("rows do not fill blocks of {}", name_of(activation));
+        if (why.empty() && reads_formats(node.op) && too_coarse(*p, policy))
+          why = "weights of floats would lose precision: --activations bf16 allows it";
         fits |= why.empty();
         if (!why.empty()) reasons.insert(why);
       }

@@ -146,7 +146,6 @@ Support accepts(const Problem& p) {
   if (auto s = require(p.in[e.ids].size() >= kAmxSlots * p.in[1].shape[1], "fewer than 12 tokens per expert: dot products are faster"); !s) return s;
   for (size_t i = e.first; i < e.first + e.count; ++i) {
     if (auto s = require(amx_unpacks(p.in[i].dtype), "the weights' type has no unpacker"); !s) return s;
-    if (auto s = require(info(p.in[i].dtype).block_values > 1, "bf16 would cost float weights their precision"); !s) return s;
     if (auto s = require(p.in[i].shape[2] % info(p.in[i].dtype).tile_rows == 0, "an expert's rows are no whole number of tiles"); !s) return s;
   }
   return require(p.out[0].dtype == DType::f32, "the output is not f32");
