@@ -279,7 +279,7 @@ struct ExpertShape {
 };
 constexpr ExpertShape kExpertShapes[] = {{1, 8, 2, 33, 64, 1},   {1, 4, 1, 16, 160, 2},  {2, 60, 4, 7, 96, 1},
                                          {5, 3, 3, 48, 256, 1},  {9, 128, 8, 16, 32, 1}, {33, 8, 2, 40, 192, 1},
-                                         {40, 4, 4, 33, 576, 2}, {70, 2, 1, 64, 512, 2}, {290, 3, 2, 40, 1664, 7}};
+                                         {40, 4, 4, 33, 576, 2}, {70, 2, 1, 64, 512, 2}, {290, 2, 1, 34, 1568, 7}};
 
 /// Calls f(weights [X,N,K], ids, x by format and by token or slot, data) for each shape and weight type. The kinds of data go round
 /// over shapes too, so that each format of activations meets all of them.
@@ -288,7 +288,7 @@ void for_each_expert_problem(bool by_token, F&& f) {
   size_t large = 0, turn = 0;
   for (const DType t : weight_types())
     for (const auto& s : kExpertShapes) {
-      if (s.T > 100 && ++large % 4 != 1) continue;  // more tokens than a tile of sums and longer rows than a chunk: for a few types
+      if (s.T > 100 && ++large % 6 != 1) continue;  // more tokens than a tile of sums and longer rows than a chunk: for a few types
       const int block = info(t).block_values;
       const int64_t K = block <= 32 ? s.k32 : s.blocks * block;
       const TensorDesc ids = matrix(DType::i32, s.T, s.used);
@@ -315,7 +315,9 @@ void cases_of(Cases& cases, const ExpertSum&) {
 
 void cases_of(Cases& cases, const ExpertSwiGlu&) {
   size_t n = 0;
+  size_t by_slot = 0;
   for_each_expert_problem(true, [&](const TensorDesc& w, const TensorDesc& ids, const TensorDesc& x, DataKind kind) {
+    if (x.rows() != ids.rows() && ++by_slot % 5 != 0) return;  // models have a row per token here; expert_matmul has the same routing
     const TensorDesc up = ++n % 4 == 0 && info(w.dtype).block_values <= 32 ? TensorDesc{DType::q4_0, w.shape} : w;  // two types now and then
     if (up.cols() % info(up.dtype).block_values == 0) add_one(cases, ExpertSwiGlu{}, {x, w, up, ids}, kind);
   });
