@@ -31,7 +31,8 @@ struct Candidate {
 Graph fuse(const Graph& graph, const KernelPolicy& policy, const std::function<bool(const Candidate&)>& wanted);
 
 /// Whether one kernel runs the candidate on the device of all its weights and states, of a backend that --backend does not
-/// rank below those of the parts, without rounding operands more coarsely than they do, and no pin names a part.
+/// rank below those of the parts, without rounding operands more coarsely than they do or multiplying floats where they multiply codes, and no pin
+/// names a part.
 bool fits(const Candidate& candidate, const Registry& registry, const KernelPolicy& policy, const Placement& placement);
 
 }  // namespace kerf

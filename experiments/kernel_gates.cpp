@@ -144,15 +144,10 @@ struct MakeGate {
     }
     return gates;
   }
-  /// d silu(g) <= 1.1 dg; then the product with u, and the roundings of swiglu itself.
-  Gates operator()(const MatMulSwiGlu&) const {
+  /// silu(gate) * up of two products: d silu(g) <= 1.1 dg; then the product with u, and the roundings of swiglu itself.
+  Gates swiglu(const std::vector<float>& gate_sums, const std::vector<float>& up_sums, const std::vector<float>& gate,
+               const std::vector<float>& up) const {
     Gate g;
-    const auto gate_sums = absolute_products(1), up_sums = absolute_products(2);
-    const auto terms = [&](size_t w) {
-      const Problem q = problem(MatMul{}, {p.in[0], p.in[w]});
-      return decoded(q.out[0], attempt(*reference.find("reference/matmul"), q, {{in.bytes[0], in.bytes[w]}, {}}, pool, kPatterns[0]).out[0]);
-    };
-    const auto gate = terms(1), up = terms(2);
     const double ulps = kind == DataKind::exact ? 1 : roundings(static_cast<double>(p.in[1].cols()), kind) + 1;
     for (size_t i = 0; i < want[0].size(); ++i) {
       const double silu = double(gate[i]) / (1 + std::exp(-double(gate[i])));
@@ -163,6 +158,15 @@ struct MakeGate {
       g.operands.push_back(2.01 * yardstick);
     }
     return {g};
+  }
+  Gates operator()(const MatMulSwiGlu&) const {
+    const auto gate_sums = absolute_products(1), up_sums = absolute_products(2);
+    const auto terms = [&](size_t w) {
+      const Problem q = problem(MatMul{}, {p.in[0], p.in[w]});
+      return decoded(q.out[0], attempt(*reference.find("reference/matmul"), q, {{in.bytes[0], in.bytes[w]}, {}}, pool, kPatterns[0]).out[0]);
+    };
+    const auto gate = terms(1), up = terms(2);
+    return swiglu(gate_sums, up_sums, gate, up);
   }
   Gates operator()(const RmsNorm&) const {
     const double ulps = 8 + roundings(static_cast<double>(p.in[1].cols()), kind) / 4;
@@ -283,21 +287,10 @@ struct MakeGate {
     g.operands = expert_walks(1, sums);
     return {g};
   }
-  /// As for matmul_swiglu.
   Gates operator()(const ExpertSwiGlu&) const {
-    Gate g;
     const auto gate_sums = expert_products(1, magnitude), up_sums = expert_products(2, magnitude);
     const auto gate = expert_products(1, same), up = expert_products(2, same);
-    const double ulps = kind == DataKind::exact ? 1 : roundings(static_cast<double>(p.in[1].cols()), kind) + 1;
-    for (size_t i = 0; i < want[0].size(); ++i) {
-      const double silu = double(gate[i]) / (1 + std::exp(-double(gate[i])));
-      const double yardstick = 1.1 * gate_sums[i] * std::fabs(double(up[i])) + std::fabs(silu) * up_sums[i];
-      g.yardstick.push_back(yardstick);
-      const double both = 1.1 * (kUlp * ulps) * (kUlp * ulps) * gate_sums[i] * up_sums[i];  // where both sums cancel, all that is left
-      g.allowed.push_back(kUlp * (ulps * yardstick + 16 * std::fabs(double(want[0][i]))) + both + 0x1p-100 * (1 + std::fabs(double(up[i]))));
-      g.operands.push_back(2.01 * yardstick);
-    }
-    return {g};
+    return swiglu(gate_sums, up_sums, gate, up);
   }
   Gates operator()(const ExpertMatMulSum&) const {
     if (kind == DataKind::exact && is_bf16(p.in[1], in.bytes[1])) return {{}};

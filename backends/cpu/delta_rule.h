@@ -13,7 +13,7 @@ constexpr int64_t kMostKeys = 256;
 Support accepts_delta_rows(const Problem& p);
 
 /// Tokens from which on a chunk of 16, filled up with nothing, takes less time than rows (measured, 32 heads of 128, one thread:
-/// 8 tokens 0.52 ms by rows, 0.53 ms as a chunk; 12 tokens 0.77 and 0.53).
+/// 8 tokens 0.52 ms by rows, 0.53 ms as a chunk; 12 tokens 0.79 and 0.53).
 constexpr int64_t kChunkedTokens = 9;
 /// Tokens whose keys and queries the chunked kernel prepares before rows take them: few enough for the caches, so many that
 /// threads meet seldom.
