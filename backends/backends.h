@@ -4,6 +4,7 @@
 #include <span>
 #include <string_view>
 
+#include "core/device.h"
 #include "core/kernel.h"
 
 namespace kerf {
@@ -11,6 +12,9 @@ namespace kerf {
 /// Every backend that this build has: these two, and those of libraries that were found (eigen, onednn).
 void fill_all(Registry& registry);
 std::span<const std::string_view> backend_names();
+
+/// The kinds of devices that backends of this build bring along (emu).
+std::span<const DeviceKind> device_kinds();
 
 void fill_reference(Registry& registry);
 void fill_cpu(Registry& registry);

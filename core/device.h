@@ -6,7 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -41,6 +43,20 @@ class Buffer {
   std::function<void(void*, int64_t)> release_{};
 };
 
+/// Memory of a device that is pretended in the host's: only between open() and close() its pages may be touched, so that a step
+/// of another device that reached for them without a Copy faults instead of passing unseen.
+class PrivateMemory {
+ public:
+  /// @throws Error(memory), which names `id`
+  Buffer allocate(const DeviceId& id, int64_t bytes);
+  void open(const DeviceId& id);
+  void close() noexcept;
+
+ private:
+  std::map<void*, int64_t> mapped_;
+  bool open_ = false;
+};
+
 class Device {
  public:
   explicit Device(DeviceId id, int64_t limit) : id_(std::move(id)), limit_(limit) {}
@@ -57,6 +73,9 @@ class Device {
   virtual void upload(void* to, const void* host, int64_t bytes) = 0;
   virtual void download(void* host, const void* from, int64_t bytes) = 0;
   virtual void run(const Kernel& kernel, const Problem& problem, const Call& call) = 0;
+  /// For tests: from now on an access of a kernel to these bytes is an error, or no longer. Devices that can not tell do nothing.
+  virtual void forbid(void*, int64_t) {}
+  virtual void allow(void*, int64_t) {}
   /// Steps of this device begin and end here: between enter() and leave() its memory may be used.
   virtual void enter() {}
   virtual void leave() noexcept {}
@@ -73,11 +92,24 @@ constexpr int64_t device_aligned(int64_t bytes) { return (bytes + kDeviceAlignme
 
 /// The machine itself: memory is host memory.
 std::unique_ptr<Device> host_device(int64_t limit = 0);
-/// `pretend:N`: host kernels on memory of its own. Outside enter()/leave() its pages are inaccessible, so that a step of
-/// another device that touched them without a Copy would fault instead of passing unseen.
+/// `pretend:N`: host kernels on PrivateMemory.
 std::unique_ptr<Device> pretend_device(DeviceId id, int64_t limit);
 
-/// "cpu", "cpu=16GiB", "pretend:0=2GiB". @throws Error(usage) for a name or size that is none, or a kind this build has not.
-std::unique_ptr<Device> make_device(std::string_view text);
+/// What `--device KIND:NUMBER=SIZE,OPTION,...` says.
+struct DeviceSpec {
+  std::string kind{};
+  int number = 0;
+  int64_t limit = 0;                   // bytes; 0: none given
+  std::vector<std::string> options{};  // not looked at yet
+  DeviceId id() const;
+};
+/// A kind of device that a backend brings along.
+struct DeviceKind {
+  std::string_view name{};
+  std::string_view syntax{};                                          // for messages: "emu:N=SIZE[,RATE]"
+  std::unique_ptr<Device> (*make)(const DeviceSpec& spec) = nullptr;  // @throws Error(usage) for options it does not know
+};
+/// "cpu", "cpu=16GiB", "pretend:0=2GiB", or one of `kinds`. @throws Error(usage) for a name or size that is none, or a kind this build has not.
+std::unique_ptr<Device> make_device(std::string_view text, std::span<const DeviceKind> kinds = {});
 
 }  // namespace kerf

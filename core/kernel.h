@@ -1,6 +1,7 @@
 // A Kernel is one way to compute one op. Everything kerf needs to know about it is in this struct: dispatch, tests,
 // benchmarks, the coverage table and the explanation of a choice are all read from it.
 #pragma once
+#include <array>
 #include <cstddef>
 #include <optional>
 #include <span>
@@ -15,6 +16,14 @@
 namespace kerf {
 
 class ThreadPool;
+
+/// Where the kernels of a device are launched (a stream). Each backend that has devices of its own derives from it.
+struct DeviceQueue {
+  DeviceQueue() = default;
+  virtual ~DeviceQueue() = default;
+  DeviceQueue(const DeviceQueue&) = delete;
+  DeviceQueue& operator=(const DeviceQueue&) = delete;
+};
 
 /// What is asked, without pointers: printable, comparable.
 struct Problem {
@@ -36,6 +45,7 @@ struct Call {
   std::span<const TensorView> out{};
   std::span<std::byte> scratch{};
   ThreadPool& pool;
+  DeviceQueue* queue = nullptr;  // of the device that runs the kernel; the host and those that borrow its kernels have none
 };
 
 /// "No" is data, not an error: it carries the reason. Empty means yes.
@@ -77,6 +87,16 @@ struct KernelPolicy {
   std::vector<std::string> fusions{"all"};                                                     // --fuse: names of core/rewrite.h, "format", "all"
   bool fuses(std::string_view name) const;
 };
+
+/// Backends whose kernels run on devices of the same name ("emu" on emu:0) and on no others; those of all other backends run on
+/// the host and on devices that pretend.
+inline constexpr std::array<std::string_view, 4> kDeviceBackends{"emu", "emu64", "cuda", "hip"};
+/// "emu" of "emu:0".
+std::string_view kind_of(std::string_view device);
+bool runs_on(std::string_view backend, std::string_view device);
+/// The policy for nodes on a device: --backend's list on the host, else the device's own backend; and of the pins those that name
+/// a kernel that runs there.
+KernelPolicy policy_on(const KernelPolicy& policy, std::string_view device);
 
 class Registry {
  public:

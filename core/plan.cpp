@@ -32,9 +32,22 @@ DeviceId choose_device(const PlanBuilder& b, size_t index) {
   return best;
 }
 
-[[noreturn]] void no_kernel(const Graph& graph, const Node& node, const Registry& registry, const KernelPolicy& policy, const Placement& placement) {
-  throw Error(ErrorKind::usage, fmt::format("no kernel of {} can run it", fmt::join(policy.backends, ", ")), node.name,
-              "try --backend reference; the candidates were\n" + explain(graph, node, registry, policy, placement));
+[[noreturn]] void no_kernel(const Graph& graph, const Node& node, const DeviceId& device, const Registry& registry, const KernelPolicy& policy,
+                            const Placement& placement) {
+  const bool host = runs_on("cpu", device);
+  throw Error(ErrorKind::usage, fmt::format("no kernel of {} can run it", fmt::join(policy_on(policy, device).backends, ", ")), node.name,
+              fmt::format("try {}; the candidates were\n{}", host ? "--backend reference" : "to place it on cpu",
+                          explain(graph, node, device, registry, policy, placement)));
+}
+
+/// A pin that names a node must hold, so its kernel must run where the node does.
+void check_pins(const Node& node, const DeviceId& device, const KernelPolicy& policy) {
+  for (const auto& pin : policy.pins) {
+    const std::string_view backend = std::string_view(pin.kernel).substr(0, pin.kernel.find('/'));
+    if (pin.op == node.name && !runs_on(backend, device))
+      throw Error(ErrorKind::usage, fmt::format("{} does not run on {}, where {} is", pin.kernel, device, node.name), "--kernel " + pin.op,
+                  "name a kernel of that device, or place the node's weight elsewhere");
+  }
 }
 
 /// The format in which all readers of the node's output want it, if that is one and not the op's own.
@@ -48,7 +61,7 @@ std::optional<DType> format_of_readers(const Graph& graph, const Node& node, con
     const auto uses = std::count(reader.in.begin(), reader.in.end(), v);
     if (uses == 0) continue;
     if (uses > 1 || reader.in[0] != v || !reads_formats(reader.op) || pulled_to(graph, reader, placement) != device) return std::nullopt;
-    const KernelChoice choice = choose_kernel(graph, reader, registry, policy, placement);
+    const KernelChoice choice = choose_kernel(graph, reader, device, registry, policy, placement);
     if (!choice.kernel || choice.activation == DType::f32 || (format && *format != choice.activation)) return std::nullopt;
     format = choice.activation;
   }
@@ -104,7 +117,9 @@ bool too_coarse(const Problem& p, const KernelPolicy& policy) {
 
 }  // namespace
 
-KernelChoice choose_kernel(const Graph& graph, const Node& node, const Registry& registry, const KernelPolicy& policy, const Placement& placement) {
+KernelChoice choose_kernel(const Graph& graph, const Node& node, const DeviceId& device, const Registry& registry, const KernelPolicy& asked,
+                           const Placement& placement) {
+  const KernelPolicy policy = policy_on(asked, device);
   const std::vector<DType> plain{DType::f32};
   KernelChoice best;
   for (const DType activation : reads_formats(node.op) ? policy.activations : plain) {
@@ -132,12 +147,14 @@ void prepare(Placement& placement, const Graph& graph, const Registry& registry,
     if (!std::all_of(nodes.begin(), nodes.end(), [&](const Node* n) { return reads_formats(n->op) && graph[n->in[0]].name != home.name; })) continue;
     // Experts are read as tokens need them: to repack them would bring all of them into memory.
     if (!policy.repack_experts && std::any_of(nodes.begin(), nodes.end(), [](const Node* n) { return expert_inputs(n->op).has_value(); })) continue;
-    const Kernel* convert = registry.best(problem(Convert{.to = *stored}, {home.desc}), policy, "convert");
+    const Kernel* convert =
+        registry.best(problem(Convert{.to = *stored}, {home.desc}), policy_on(policy, kHost), "convert");  // before it is uploaded
     if (!convert) continue;
-    const KernelChoice plain = choose_kernel(graph, *nodes[0], registry, policy, placement);
+    const KernelPolicy there = policy_on(policy, home.device);
+    const KernelChoice plain = choose_kernel(graph, *nodes[0], home.device, registry, policy, placement);
     home.stored = *stored;
-    const KernelChoice prepared = choose_kernel(graph, *nodes[0], registry, policy, placement);
-    const bool better = prepared.kernel && (!plain.kernel || (backend_rank(*prepared.kernel, policy) == backend_rank(*plain.kernel, policy) &&
+    const KernelChoice prepared = choose_kernel(graph, *nodes[0], home.device, registry, policy, placement);
+    const bool better = prepared.kernel && (!plain.kernel || (backend_rank(*prepared.kernel, there) == backend_rank(*plain.kernel, there) &&
                                                               prepared.kernel->preference > plain.kernel->preference));
     if (better)
       home.prepared_by = convert->name();
@@ -151,17 +168,20 @@ Plan make_plan(const Graph& graph, Placement placement, PlanShape shape, const R
   while (const auto index = b.next_node()) {
     const Node& node = graph.nodes()[*index];
     const DeviceId device = choose_device(b, *index);
-    const KernelChoice choice = choose_kernel(graph, node, registry, policy, b.plan().placement);
-    if (!choice.kernel) no_kernel(graph, node, registry, policy, b.plan().placement);
+    const KernelPolicy here = policy_on(policy, device);
+    check_pins(node, device, policy);
+    const KernelChoice choice = choose_kernel(graph, node, device, registry, policy, b.plan().placement);
+    if (!choice.kernel) no_kernel(graph, node, device, registry, policy, b.plan().placement);
     const bool coded = reads_formats(node.op) && choice.activation != DType::f32;
     const bool ready = coded && b.find(node.in[0], device, choice.activation);
     for (const Value v : node.in)
       if (!(ready && v == node.in[0]) && !b.find(v, device)) b.copy(v, b.place(b.places_of(v)[0]).device, device);
     if (coded && !ready) {
       const Problem p = problem(Convert{.to = choice.activation}, {graph[node.in[0]].desc});
-      const Kernel* convert = registry.best(p, policy, "convert");
+      const Kernel* convert = registry.best(p, here, "convert");
       if (!convert)
-        throw Error(ErrorKind::usage, fmt::format("no kernel converts f32 to {}", name_of(choice.activation)), node.name, "use --activations f32");
+        throw Error(ErrorKind::usage, fmt::format("no kernel converts f32 to {} on {}", name_of(choice.activation), device), node.name,
+                    "use --activations f32");
       b.convert(node.in[0], choice.activation, device, *convert);
     }
     const Kernel* kernel = choice.kernel;
@@ -169,8 +189,8 @@ Plan make_plan(const Graph& graph, Placement placement, PlanShape shape, const R
     if (writes && policy.fuses("format")) {
       auto p = *problem_of(graph, node, choice.activation, b.plan().placement);
       p.out[0].dtype = *writes;
-      const Kernel* direct = registry.best(p, policy, node.name);
-      if (direct && backend_rank(*direct, policy) <= backend_rank(*kernel, policy))
+      const Kernel* direct = registry.best(p, here, node.name);
+      if (direct && backend_rank(*direct, here) <= backend_rank(*kernel, here))
         kernel = direct;
       else
         writes = std::nullopt;
@@ -180,6 +200,12 @@ Plan make_plan(const Graph& graph, Placement placement, PlanShape shape, const R
     b.run(*index, device, *kernel, choice.activation, writes);
   }
   return b.finish();
+}
+
+DeviceId Plan::device_of(const Node& node, const Graph& graph) const {
+  for (const auto& step : steps)
+    if (const auto* run = std::get_if<RunStep>(&step); run && &graph.nodes()[run->node] == &node) return run->device;
+  throw Error(ErrorKind::runtime, fmt::format("the plan does not run {}", node.name));
 }
 
 int64_t Plan::boundary_bytes() const {
@@ -212,8 +238,10 @@ void check_fits(const std::vector<const Plan*>& plans, const std::vector<const D
     throw Error(ErrorKind::memory, "the plan does not fit", refused, "place fewer layers there (-ngl, -ot, --rules), or lower -c or -ub");
 }
 
-std::string explain(const Graph& graph, const Node& node, const Registry& registry, const KernelPolicy& policy, const Placement& placement) {
-  const KernelChoice chosen = choose_kernel(graph, node, registry, policy, placement);
+std::string explain(const Graph& graph, const Node& node, const DeviceId& device, const Registry& registry, const KernelPolicy& asked,
+                    const Placement& placement) {
+  const KernelPolicy policy = policy_on(asked, device);
+  const KernelChoice chosen = choose_kernel(graph, node, device, registry, asked, placement);
   const auto plain = problem_of(graph, node, DType::f32, placement);
   std::string text = fmt::format("{}  {}\n", node.name, to_text(*plain));
   for (const auto& k : registry.all()) {
@@ -233,9 +261,10 @@ std::string explain(const Graph& graph, const Node& node, const Registry& regist
         if (!why.empty()) reasons.insert(why);
       }
       const bool offered = std::find(policy.backends.begin(), policy.backends.end(), k.backend) != policy.backends.end();
-      verdict = !fits                                 ? fmt::format("no: {}", fmt::join(reasons, "; "))
-                : !offered                            ? fmt::format("fits, but --backend is {}", fmt::join(policy.backends, ","))
-                : !chosen.kernel                      ? "fits"
+      verdict = !runs_on(k.backend, device) ? fmt::format("runs on {}, this node on {}", runs_on(k.backend, kHost) ? "the host" : k.backend, device)
+                : !fits                     ? fmt::format("no: {}", fmt::join(reasons, "; "))
+                : !offered                  ? fmt::format("fits, but --backend is {}", fmt::join(policy.backends, ","))
+                : !chosen.kernel            ? "fits"
                 : k.backend != chosen.kernel->backend ? fmt::format("fits, but {} comes first in --backend", chosen.kernel->backend)
                                                       : fmt::format("fits, preference {} is below {}", k.preference, chosen.kernel->preference);
     }

@@ -70,6 +70,8 @@ struct Plan {
   std::map<DeviceId, int64_t> scratch{};  // behind the arena
   std::map<DeviceId, DeviceMemory> memory{};
 
+  /// Where the plan runs a node of its graph.
+  DeviceId device_of(const Node& node, const Graph& graph) const;
   int64_t boundary_bytes() const;
   int64_t boundary_copies() const;
 };
@@ -116,7 +118,8 @@ Plan plan_from_section(const PlanFile& file, const PlanFile::Section& section, c
 /// (weights and state once, the largest arena).
 void check_fits(const std::vector<const Plan*>& plans, const std::vector<const Device*>& devices);
 
-/// Every candidate kernel for `node` and why it was or was not taken.
-std::string explain(const Graph& graph, const Node& node, const Registry& registry, const KernelPolicy& policy, const Placement& placement);
+/// Every candidate kernel for `node` on a device and why it was or was not taken.
+std::string explain(const Graph& graph, const Node& node, const DeviceId& device, const Registry& registry, const KernelPolicy& policy,
+                    const Placement& placement);
 
 }  // namespace kerf

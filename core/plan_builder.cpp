@@ -49,6 +49,11 @@ std::optional<size_t> PlanBuilder::find(Value v, const DeviceId& device, DType d
   return std::nullopt;
 }
 
+std::string PlanBuilder::why_not(const Kernel& kernel, const Problem& p, const DeviceId& device, std::string_view node) const {
+  if (!runs_on(kernel.backend, device)) return fmt::format("it does not run on {}", device);
+  return registry_.why_not(kernel, p, policy_on(policy_, device), node);
+}
+
 size_t PlanBuilder::new_place(Value v, const DeviceId& device, TensorDesc desc) {
   const size_t step = plan_.steps.size();
   plan_.places.push_back({.value = v, .device = device, .desc = desc, .in_arena = true, .first = step, .last = step});
@@ -77,7 +82,7 @@ size_t PlanBuilder::convert(Value v, DType to, const DeviceId& device, const Ker
   const auto source = find(v, device);
   if (!source) throw Error(ErrorKind::runtime, fmt::format("convert of {}: it is not on {} at this step", graph_[v].name, device));
   Problem p = problem(Convert{.to = to}, {graph_[v].desc});
-  if (const auto why = registry_.why_not(kernel, p, policy_, "convert"); !why.empty())
+  if (const auto why = why_not(kernel, p, device, "convert"); !why.empty())
     throw Error(ErrorKind::runtime, fmt::format("convert of {}: {}: {}", graph_[v].name, kernel.name(), why));
   used(*source);
   const size_t target = new_place(v, device, p.out[0]);
@@ -96,7 +101,7 @@ void PlanBuilder::run(size_t node_index, const DeviceId& device, const Kernel& k
   auto p = problem_of(graph_, node, activation, plan_.placement);
   if (!p) throw Error(ErrorKind::runtime, fmt::format("run of {}: its input has no {} form", node.name, name_of(activation)));
   if (writes) p->out[0].dtype = *writes;
-  if (const auto why = registry_.why_not(kernel, *p, policy_, node.name); !why.empty())
+  if (const auto why = why_not(kernel, *p, device, node.name); !why.empty())
     throw Error(ErrorKind::runtime, fmt::format("run of {}: {}: {}", node.name, kernel.name(), why));
   RunStep step{.node = node_index, .device = device, .kernel = kernel.name(), .scratch = static_cast<int64_t>(kernel.scratch(*p))};
   for (size_t i = 0; i < node.in.size(); ++i) {

@@ -32,6 +32,7 @@ class PlanBuilder {
   std::optional<size_t> next_node() const;  // the first node not run yet
 
  private:
+  std::string why_not(const Kernel& kernel, const Problem& p, const DeviceId& device, std::string_view node) const;
   size_t new_place(Value v, const DeviceId& device, TensorDesc desc);
   void used(size_t place) { plan_.places[place].last = plan_.steps.size(); }
   const Graph& graph_;
@@ -42,12 +43,13 @@ class PlanBuilder {
   size_t nodes_run_ = 0;
 };
 
-/// The kernel for a node, and the format it reads its activations in (f32 unless a matmul kernel wants another).
+/// The kernel for a node on a device, and the format it reads its activations in (f32 unless a matmul kernel wants another).
 struct KernelChoice {
   const Kernel* kernel = nullptr;
   DType activation = DType::f32;
 };
-KernelChoice choose_kernel(const Graph& graph, const Node& node, const Registry& registry, const KernelPolicy& policy, const Placement& placement);
+KernelChoice choose_kernel(const Graph& graph, const Node& node, const DeviceId& device, const Registry& registry, const KernelPolicy& policy,
+                           const Placement& placement);
 
 /// The node's problem with its first input in format `activation` and its weights as their homes store them; nothing if
 /// that format can not hold the input.

@@ -211,7 +211,7 @@ Graph fuse(const Graph& graph, const KernelPolicy& policy, const std::function<b
   return g;
 }
 
-bool fits(const Candidate& c, const Registry& registry, const KernelPolicy& policy, const Placement& placement) {
+bool fits(const Candidate& c, const Registry& registry, const KernelPolicy& asked, const Placement& placement) {
   const Graph& g = c.graph;
   std::optional<DeviceId> device;
   for (const Value v : c.node.in) {
@@ -221,13 +221,15 @@ bool fits(const Candidate& c, const Registry& registry, const KernelPolicy& poli
     if (device && *device != home) return false;
     device = home;
   }
-  const KernelChoice whole = choose_kernel(g, c.node, registry, policy, placement);
+  const DeviceId there = device.value_or(kHost);
+  const KernelPolicy policy = policy_on(asked, there);
+  const KernelChoice whole = choose_kernel(g, c.node, there, registry, asked, placement);
   if (!whole.kernel) return false;
   return std::all_of(c.parts.begin(), c.parts.end(), [&](size_t n) {
     const Node& part = g.nodes()[n];
     for (const auto& pin : policy.pins)
       if (pin.op == part.name || pin.op == name_of(part.op)) return false;
-    const KernelChoice own = choose_kernel(g, part, registry, policy, placement);
+    const KernelChoice own = choose_kernel(g, part, there, registry, asked, placement);
     if (!own.kernel) return true;
     const bool as_fine = !reads_formats(part.op) || whole.kernel->unit <= own.kernel->unit;
     // Products of codes are several times as fast as those of floats: not to be given up for one barrier less.

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "core/device.h"
 #include "core/threadpool.h"
 #include "experiments/kernel_data.h"
 
@@ -16,8 +17,8 @@ struct Attempt {
   std::string failure{};                      // empty: it stayed within its bounds
   std::vector<std::vector<std::byte>> out{};  // by output
 };
-/// Runs on fresh copies of everything.
-Attempt attempt(const Kernel& kernel, const Problem& p, const KernelInputs& inputs, ThreadPool& pool, std::byte pattern);
+/// Runs on fresh copies of everything, on `device` (null: the host), in the device's memory.
+Attempt attempt(const Kernel& kernel, const Problem& p, const KernelInputs& inputs, ThreadPool& pool, std::byte pattern, Device* device = nullptr);
 
 /// A tensor of any decodable dtype, or of i32, as floats.
 std::vector<float> decoded(const TensorDesc& d, const std::vector<std::byte>& bytes);

@@ -102,13 +102,13 @@ const KernelChecker::Truth& KernelChecker::truth(const KernelCase& c, uint64_t s
   return *truth_;
 }
 
-CheckResult KernelChecker::check(const Kernel& kernel, const KernelCase& c, uint64_t seed, std::span<ThreadPool* const> pools) {
+CheckResult KernelChecker::check(const Kernel& kernel, const KernelCase& c, uint64_t seed, std::span<ThreadPool* const> pools, Device* device) {
   const Truth& truth = this->truth(c, seed);
   CheckResult r{.kernel = kernel.name(), .problem = to_text(c.problem), .data = c.data, .seed = seed};
   std::vector<std::vector<std::byte>> first;
   for (size_t i = 0; i < std::max<size_t>(2, pools.size()); ++i) {
     ThreadPool& pool = *pools[i % pools.size()];
-    auto run = attempt(kernel, c.problem, truth.inputs, pool, kPatterns[i % 2]);
+    auto run = attempt(kernel, c.problem, truth.inputs, pool, kPatterns[i % 2], device);
     r.failure = run.failure;
     if (!r) return r;
     if (i == 0) {
@@ -132,17 +132,17 @@ CheckResult KernelChecker::check(const Kernel& kernel, const KernelCase& c, uint
   return r;
 }
 
-CheckResult KernelChecker::check_format(const Kernel& kernel, const KernelCase& c, DType format, uint64_t seed) {
+CheckResult KernelChecker::check_format(const Kernel& kernel, const KernelCase& c, DType format, uint64_t seed, Device* device) {
   const Truth& truth = this->truth(c, seed);
   Problem p = c.problem;
   p.out[0].dtype = format;
   CheckResult r{
       .kernel = kernel.name(), .problem = fmt::format("{} written as {}", to_text(c.problem), name_of(format)), .data = c.data, .seed = seed};
-  const auto own = attempt(kernel, c.problem, truth.inputs, *pools_[0], kPatterns[0]);
+  const auto own = attempt(kernel, c.problem, truth.inputs, *pools_[0], kPatterns[0], device);
   const Problem convert = problem(Convert{.to = format}, {c.problem.out[0]});
   const auto want = attempt(*reference_.find("reference/convert"), convert, {{own.out[0]}, {}}, *pools_[0], kPatterns[0]);
   for (size_t i = 0; i < 2 && r; ++i) {
-    const auto got = attempt(kernel, p, truth.inputs, *pools_[2 * i], kPatterns[i]);
+    const auto got = attempt(kernel, p, truth.inputs, *pools_[2 * i], kPatterns[i], device);
     r.failure = got.failure;
     if (r) compare(r, p.out[0], got.out[0], want.out[0], decoded(p.out[0], want.out[0]), {}, kUlp);
   }
@@ -163,6 +163,7 @@ std::vector<KernelReport> KernelChecker::test(const Registry& registry, const Se
     std::vector<size_t> report_of;
     for (const auto& k : registry.all()) {
       if (k.op != op || k.isa < select.least || !k.name().starts_with(select.prefix)) continue;
+      if (!runs_on(k.backend, select.device ? select.device->id() : kHost)) continue;
       KernelReport report{.kernel = k.name()};
       if (k.isa > select.isa)
         report.skipped = fmt::format("needs {}, this machine has {}", name_of(k.isa), name_of(select.isa));
@@ -173,6 +174,7 @@ std::vector<KernelReport> KernelChecker::test(const Registry& registry, const Se
     const auto cases = kernel_cases(op);
     for (size_t i = 0; i < cases.size(); ++i) {
       if (!selected(cases[i], select.dtype) || (select.only && *select.only != i) || (select.threads && !cases[i].threads)) continue;
+      if (select.exact && cases[i].data != DataKind::exact) continue;
       for (size_t k = 0; k < kernels.size(); ++k) {
         if (!kernels[k]->accepts(cases[i].problem)) continue;
         if (select.before_each) select.before_each();
@@ -191,16 +193,16 @@ std::vector<KernelReport> KernelChecker::test(const Registry& registry, const Se
                                  name_of(result.data), result.failure, result.kernel, i, result.seed));
           if (report.failures.size() < 3) report.failures.push_back(std::move(result));
         };
-        take(check(*kernels[k], cases[i], select.seed, pools));
+        take(check(*kernels[k], cases[i], select.seed, pools, select.device));
         for (const DType format : kernels[k]->writes) {
           Problem written = cases[i].problem;
           written.out[0].dtype = format;
           if (written.out[0].cols() % info(format).block_values == 0 && kernels[k]->accepts(written))
-            take(check_format(*kernels[k], cases[i], format, select.seed));
+            take(check_format(*kernels[k], cases[i], format, select.seed, select.device));
         }
       }
     }
-    if (select.dtype || select.only || select.threads) continue;
+    if (select.dtype || select.only || select.exact || select.threads) continue;
     for (const size_t r : report_of)
       if (reports[r].cases == 0) {
         reports[r].failed = 1;

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "core/device.h"
 #include "core/threadpool.h"
 #include "experiments/kernel_cases.h"
 
@@ -40,9 +41,9 @@ class KernelChecker {
 
   /// Runs `kernel` on the problem once per pool (at least twice in all) and compares with the reference.
   /// The kernel must accept the problem and this machine must have its instruction set.
-  CheckResult check(const Kernel& kernel, const KernelCase& c, uint64_t seed, std::span<ThreadPool* const> pools);
+  CheckResult check(const Kernel& kernel, const KernelCase& c, uint64_t seed, std::span<ThreadPool* const> pools, Device* device = nullptr);
   /// A kernel that writes its output in another format than the op's own must give the bits of its own output converted.
-  CheckResult check_format(const Kernel& kernel, const KernelCase& c, DType format, uint64_t seed);
+  CheckResult check_format(const Kernel& kernel, const KernelCase& c, DType format, uint64_t seed, Device* device = nullptr);
   CheckResult check(const Kernel& kernel, const Problem& p, DataKind data, uint64_t seed, ThreadPool& pool);
 
   struct Selection {
@@ -50,14 +51,16 @@ class KernelChecker {
     std::string op{};              // only kernels and cases of this op
     std::optional<DType> dtype{};  // only cases with an input of this type or its interleaved form (convert: or output)
     std::optional<size_t> only{};  // one case: its index in kernel_cases(op)
+    bool exact = false;            // only cases of exact data
     bool threads = false;          // only cases that run with several thread counts
     Isa isa = Isa::base;           // what this machine has
     Isa least = Isa::base;         // only kernels that need at least this
     uint64_t seed = 1;
+    Device* device = nullptr;             // where kernels run; null: the host. Kernels that do not run there are left out.
     std::function<void()> before_each{};  // called before each case; may throw to end the test
   };
   /// Every selected kernel on every selected case it accepts. A kernel that no case reaches fails, unless the selection
-  /// narrows the cases (dtype, only, threads). `progress` is called after each failure with its text, ending with the command
+  /// narrows the cases (dtype, only, exact, threads). `progress` is called after each failure with its text, ending with the command
   /// that repeats it.
   std::vector<KernelReport> test(const Registry& registry, const Selection& select, const std::function<void(const std::string&)>& progress = {});
 

@@ -52,7 +52,8 @@ int explain_choice(const KernelArgs& args, const Registry& registry, const Io& i
     nlohmann::json nodes = nlohmann::json::array();
     for (const auto& node : planned.graph->nodes()) {
       if (!name_matches(node.name, args.filter)) continue;
-      const std::string why = explain(*planned.graph, node, registry, session.policy(), session.placement());
+      const DeviceId device = planned.plan->device_of(node, *planned.graph);
+      const std::string why = explain(*planned.graph, node, device, registry, session.policy(), session.placement());
       text += why;
       nodes.push_back({{"node", node.name}, {"explanation", why}});
     }

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <numeric>
 
+#include "backends/backends.h"
 #include "core/error.h"
 #include "core/rewrite.h"
 #include "core/text.h"
@@ -52,7 +53,7 @@ Session::Session(SessionOptions options, const Registry& registry, const Progres
   options_.max_outputs = std::clamp<int64_t>(options_.max_outputs, 1, options_.micro_batch);
 
   for (const auto& text : options_.devices) {
-    auto device = make_device(text);
+    auto device = make_device(text, device_kinds());
     for (const auto& other : devices_)
       if (other->id() == device->id()) throw Error(ErrorKind::usage, fmt::format("{} is given twice", device->id()), "--device");
     devices_.push_back(std::move(device));

@@ -10,7 +10,7 @@ struct F32 {
   struct Block {
     float value;
   };
-  static float at(const Block& b, int) { return b.value; }
+  static constexpr float at(const Block& b, int) { return b.value; }
 };
 
 struct F16 {
@@ -18,7 +18,7 @@ struct F16 {
   struct Block {
     uint16_t bits;
   };
-  static float at(const Block& b, int) { return half_to_float(b.bits); }
+  static constexpr float at(const Block& b, int) { return half_to_float(b.bits); }
 };
 
 struct BF16 {
@@ -26,7 +26,7 @@ struct BF16 {
   struct Block {
     uint16_t bits;
   };
-  static float at(const Block& b, int) { return bf16_to_float(b.bits); }
+  static constexpr float at(const Block& b, int) { return bf16_to_float(b.bits); }
 };
 
 static_assert(BlockFormat<F32> && BlockFormat<F16> && BlockFormat<BF16>);

@@ -10,6 +10,16 @@
 
 namespace kerf::quant {
 
+// Decoders are constexpr: such a function may be called in the code of a GPU too (nvcc --expt-relaxed-constexpr, clang), so the
+// definition of a format is one for all.
+
+inline namespace KERF_ISA {
+/// Four bytes at any address as a little-endian word; compilers make one load of it.
+constexpr uint32_t word_at(const uint8_t* p) {
+  return p[0] | static_cast<uint32_t>(p[1]) << 8 | static_cast<uint32_t>(p[2]) << 16 | static_cast<uint32_t>(p[3]) << 24;
+}
+}  // namespace KERF_ISA
+
 template <class F>
 concept BlockFormat = requires(const typename F::Block& b, int i) {
   { F::dtype } -> std::convertible_to<DType>;

@@ -23,14 +23,14 @@ struct IQ4_XS {
     uint8_t qs[128];
   };
 
-  static int code(const Block& b, int i) { return kLevelCodes[b.qs[i / 32 * 16 + i % 16] >> (i / 16 % 2 * 4) & 15]; }
-  static float scale_of(const Block& b, int s) {
+  static constexpr int code(const Block& b, int i) { return level_code(b.qs[i / 32 * 16 + i % 16] >> (i / 16 % 2 * 4) & 15); }
+  static constexpr float scale_of(const Block& b, int s) {
     const int low = b.scales_l[s / 2] >> (s % 2 * 4) & 15, high = b.scales_h >> (2 * s) & 3;
     return half_to_float(b.d) * static_cast<float>((low | high << 4) - 32);
   }
-  static float at(const Block& b, int i) { return scale_of(b, i / 32) * static_cast<float>(code(b, i) - kOffset); }
+  static constexpr float at(const Block& b, int i) { return scale_of(b, i / 32) * static_cast<float>(code(b, i) - kOffset); }
 
-  static void split(const Block& b, uint8_t* codes, float* scale, float*) {
+  static constexpr void split(const Block& b, uint8_t* codes, float* scale, float*) {
     for (int i = 0; i < 256; ++i) codes[i] = static_cast<uint8_t>(code(b, i));
     for (int g = 0; g < 16; ++g) scale[g] = scale_of(b, g / 2);
   }

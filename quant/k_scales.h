@@ -6,8 +6,6 @@
 //
 // Source: ggml-org/ggml, get_scale_min_k4 states the same map index by index.
 #pragma once
-#include <cstring>
-
 #include "quant/format.h"
 
 namespace kerf::quant {
@@ -19,17 +17,14 @@ struct KScales {
 };
 
 /// All sixteen at once, four bytes per 32-bit operation.
-inline KScales k_scales(const uint8_t* packed) {
-  uint32_t a, b, c;
-  std::memcpy(&a, packed, 4);
-  std::memcpy(&b, packed + 4, 4);
-  std::memcpy(&c, packed + 8, 4);
+constexpr KScales k_scales(const uint8_t* packed) {
+  const uint32_t a = word_at(packed), b = word_at(packed + 4), c = word_at(packed + 8);
   const uint32_t scales_low = a & 0x3F3F3F3Fu, scales_high = (c & 0x0F0F0F0Fu) | (a >> 2 & 0x30303030u);
   const uint32_t mins_low = b & 0x3F3F3F3Fu, mins_high = (c >> 4 & 0x0F0F0F0Fu) | (b >> 2 & 0x30303030u);
   return {scales_low | static_cast<uint64_t>(scales_high) << 32, mins_low | static_cast<uint64_t>(mins_high) << 32};
 }
 
-inline float byte_of(uint64_t bytes, int i) { return static_cast<float>(bytes >> (8 * i) & 0xFF); }
+constexpr float byte_of(uint64_t bytes, int i) { return static_cast<float>(bytes >> (8 * i) & 0xFF); }
 
 }  // namespace KERF_ISA
 }  // namespace kerf::quant

@@ -22,12 +22,12 @@ struct Q2_K {
     uint16_t d, dmin;
   };
 
-  static int code(const Block& b, int i) { return b.qs[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3; }
-  static float scale_of(const Block& b, int g) { return half_to_float(b.d) * static_cast<float>(b.scales[g] & 15); }
-  static float min_of(const Block& b, int g) { return half_to_float(b.dmin) * static_cast<float>(b.scales[g] >> 4); }
-  static float at(const Block& b, int i) { return scale_of(b, i / 16) * static_cast<float>(code(b, i)) - min_of(b, i / 16); }
+  static constexpr int code(const Block& b, int i) { return b.qs[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3; }
+  static constexpr float scale_of(const Block& b, int g) { return half_to_float(b.d) * static_cast<float>(b.scales[g] & 15); }
+  static constexpr float min_of(const Block& b, int g) { return half_to_float(b.dmin) * static_cast<float>(b.scales[g] >> 4); }
+  static constexpr float at(const Block& b, int i) { return scale_of(b, i / 16) * static_cast<float>(code(b, i)) - min_of(b, i / 16); }
 
-  static void split(const Block& b, uint8_t* codes, float* scale, float* min) {
+  static constexpr void split(const Block& b, uint8_t* codes, float* scale, float* min) {
     for (int i = 0; i < 256; ++i) codes[i] = static_cast<uint8_t>(code(b, i));
     for (int g = 0; g < 16; ++g) scale[g] = scale_of(b, g), min[g] = min_of(b, g);
   }

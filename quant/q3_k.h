@@ -25,17 +25,17 @@ struct Q3_K {
     uint16_t d;
   };
 
-  static int code(const Block& b, int i) {
+  static constexpr int code(const Block& b, int i) {
     const int quarter = i / 32, low = b.qs[i / 128 * 32 + i % 32] >> (quarter % 4 * 2) & 3;
     return low | (b.hmask[i % 32] >> quarter & 1) << 2;
   }
-  static float scale_of(const Block& b, int g) {
+  static constexpr float scale_of(const Block& b, int g) {
     const int low = g < 8 ? b.scales[g] & 15 : b.scales[g - 8] >> 4, high = b.scales[8 + g % 4] >> (g / 4 * 2) & 3;
     return half_to_float(b.d) * static_cast<float>((low | high << 4) - 32);
   }
-  static float at(const Block& b, int i) { return scale_of(b, i / 16) * static_cast<float>(code(b, i) - kOffset); }
+  static constexpr float at(const Block& b, int i) { return scale_of(b, i / 16) * static_cast<float>(code(b, i) - kOffset); }
 
-  static void split(const Block& b, uint8_t* codes, float* scale, float*) {
+  static constexpr void split(const Block& b, uint8_t* codes, float* scale, float*) {
     for (int i = 0; i < 256; ++i) codes[i] = static_cast<uint8_t>(code(b, i));
     for (int g = 0; g < 16; ++g) scale[g] = scale_of(b, g);
   }

@@ -20,10 +20,10 @@ struct Q5_1 {
     uint8_t qs[16];
   };
 
-  static int code(const Block& b, int i) { return (i < 16 ? b.qs[i] & 15 : b.qs[i - 16] >> 4) | (b.qh[i / 8] >> (i % 8) & 1) << 4; }
-  static float at(const Block& b, int i) { return half_to_float(b.d) * static_cast<float>(code(b, i)) + half_to_float(b.m); }
+  static constexpr int code(const Block& b, int i) { return (i < 16 ? b.qs[i] & 15 : b.qs[i - 16] >> 4) | (b.qh[i / 8] >> (i % 8) & 1) << 4; }
+  static constexpr float at(const Block& b, int i) { return half_to_float(b.d) * static_cast<float>(code(b, i)) + half_to_float(b.m); }
 
-  static void split(const Block& b, uint8_t* codes, float* scale, float* min) {
+  static constexpr void split(const Block& b, uint8_t* codes, float* scale, float* min) {
     for (int i = 0; i < 32; ++i) codes[i] = static_cast<uint8_t>(code(b, i));
     scale[0] = scale[1] = half_to_float(b.d);
     min[0] = min[1] = -half_to_float(b.m);

@@ -22,14 +22,16 @@ struct Q5_K {
     uint8_t qs[128];
   };
 
-  static int code(const Block& b, int i) { return (b.qs[i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15) | (b.qh[i % 32] >> (i / 32) & 1) << 4; }
-  static float at(const Block& b, int i) {
+  static constexpr int code(const Block& b, int i) {
+    return (b.qs[i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15) | (b.qh[i % 32] >> (i / 32) & 1) << 4;
+  }
+  static constexpr float at(const Block& b, int i) {
     const KScales s = k_scales(b.scales);
     const float scale = half_to_float(b.d) * byte_of(s.scales, i / 32), min = half_to_float(b.dmin) * byte_of(s.mins, i / 32);
     return scale * static_cast<float>(code(b, i)) - min;
   }
 
-  static void split(const Block& b, uint8_t* codes, float* scale, float* min) {
+  static constexpr void split(const Block& b, uint8_t* codes, float* scale, float* min) {
     const KScales s = k_scales(b.scales);
     for (int i = 0; i < 256; ++i) codes[i] = static_cast<uint8_t>(code(b, i));
     for (int g = 0; g < 16; ++g) scale[g] = half_to_float(b.d) * byte_of(s.scales, g / 2), min[g] = half_to_float(b.dmin) * byte_of(s.mins, g / 2);

@@ -24,14 +24,14 @@ struct Q6_K {
     uint16_t d;
   };
 
-  static int code(const Block& b, int i) {
+  static constexpr int code(const Block& b, int i) {
     const int n = i / 128, t = i % 128 / 32, l = i % 32;
     return (b.ql[64 * n + 32 * (t % 2) + l] >> (t / 2 * 4) & 15) | (b.qh[32 * n + l] >> (2 * t) & 3) << 4;
   }
-  static float scale_of(const Block& b, int g) { return half_to_float(b.d) * static_cast<float>(b.scales[g]); }
-  static float at(const Block& b, int i) { return scale_of(b, i / 16) * static_cast<float>(code(b, i) - kOffset); }
+  static constexpr float scale_of(const Block& b, int g) { return half_to_float(b.d) * static_cast<float>(b.scales[g]); }
+  static constexpr float at(const Block& b, int i) { return scale_of(b, i / 16) * static_cast<float>(code(b, i) - kOffset); }
 
-  static void split(const Block& b, uint8_t* codes, float* scale, float*) {
+  static constexpr void split(const Block& b, uint8_t* codes, float* scale, float*) {
     for (int i = 0; i < 256; ++i) codes[i] = static_cast<uint8_t>(code(b, i));
     for (int g = 0; g < 16; ++g) scale[g] = scale_of(b, g);
   }

@@ -20,9 +20,9 @@ struct Q8_0 {
     int8_t qs[32];
   };
 
-  static float at(const Block& b, int i) { return half_to_float(b.d) * static_cast<float>(b.qs[i]); }
+  static constexpr float at(const Block& b, int i) { return half_to_float(b.d) * static_cast<float>(b.qs[i]); }
 
-  static void split(const Block& b, uint8_t* codes, float* scale, float*) {
+  static constexpr void split(const Block& b, uint8_t* codes, float* scale, float*) {
     for (int i = 0; i < 32; ++i) codes[i] = static_cast<uint8_t>(b.qs[i] + kOffset);
     scale[0] = scale[1] = half_to_float(b.d);
   }

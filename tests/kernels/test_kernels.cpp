@@ -1,8 +1,10 @@
 // Every kernel against the reference:
-//   test_kernels [PREFIX] [--op OP] [--dtype T] [--case I] [--seed S] [--threads] [--emulate-tiles]
-// Without --dtype, --case and --threads also fails for a kernel that no case reaches. --threads takes only the cases that run
+//   test_kernels [PREFIX] [--op OP] [--dtype T] [--case I] [--seed S] [--threads] [--exact] [--device D] [--emulate-tiles]
+// Without --dtype, --case, --exact and --threads also fails for a kernel that no case reaches. --threads takes only the cases that run
 // with several thread counts. test_kernels --reach OP...: nothing is run; a kernel that no case reaches fails, and an op that
 // is not among the arguments, which are those with an entry in CTest; behind "--tiles" those with --emulate-tiles.
+// --exact: only cases of exact data, whose results must be equal in every bit. --device: kernels that run there ("emu:0=1GiB,reverse"), without it
+// those of the host.
 // --emulate-tiles: only kernels that need tiles, on a machine without (tests/kernels/tile_emulator.h).
 #include <fmt/format.h>
 
@@ -29,12 +31,14 @@ T number(std::string_view text) {
 /// What CTest takes for "not run" (SKIP_RETURN_CODE).
 constexpr int kSkipped = 77;
 
-KernelChecker::Selection parse(std::span<char*> arguments) {
+KernelChecker::Selection parse(std::span<char*> arguments, std::unique_ptr<Device>& device) {
   KernelChecker::Selection select{.isa = detect_isa()};
   for (size_t i = 0; i < arguments.size(); ++i) {
     const std::string_view a = arguments[i];
     if (a == "--threads")
       select.threads = true;
+    else if (a == "--exact")
+      select.exact = true;
     else if (a == "--emulate-tiles")
       select.least = Isa::amx;
     else if (!a.starts_with("--"))
@@ -47,11 +51,14 @@ KernelChecker::Selection parse(std::span<char*> arguments) {
       select.dtype = dtype_named(v);
     else if (a == "--case")
       select.only = number<size_t>(v);
+    else if (a == "--device")
+      device = make_device(v, device_kinds());
     else if (a == "--seed")
       select.seed = number<uint64_t>(v);
     else
       throw Error(ErrorKind::usage, fmt::format("unknown option {}", a));
   }
+  select.device = device.get();
   return select;
 }
 
@@ -80,7 +87,8 @@ int run(std::span<char*> arguments) {
   Registry registry;
   fill_all(registry);
   if (!arguments.empty() && arguments[0] == std::string_view("--reach")) return unreached(registry, arguments.subspan(1)) ? 5 : 0;
-  auto select = parse(arguments);
+  std::unique_ptr<Device> device;
+  auto select = parse(arguments, device);
   if (select.least == Isa::amx) {
     const auto provider = tiles::provide();
     if (provider == tiles::Provider::processor)

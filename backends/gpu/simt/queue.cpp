@@ -1,0 +1,51 @@
+#include "backends/gpu/simt/queue.h"
+
+#include <fmt/format.h>
+
+#include "core/error.h"
+
+namespace kerf::simt {
+
+std::unique_ptr<Block> Queue::take_block() {
+  const std::lock_guard lock(mutex_);
+  if (blocks_.empty()) return std::make_unique<Block>();
+  auto block = std::move(blocks_.back());
+  blocks_.pop_back();
+  return block;
+}
+
+void Queue::launch(const LaunchShape& shape, const std::function<void()>& kernel, ThreadPool& pool) {
+  const auto where = [&] {
+    return fmt::format("kernel {} ({}x{}x{} blocks of {} threads, {} bytes of dynamic shared memory)", shape.kernel, shape.blocks.x, shape.blocks.y,
+                       shape.blocks.z, shape.threads, shape.shared);
+  };
+  const Target& target = options_.target;
+  const Index3 b = shape.blocks;
+  if (shape.threads < 1 || shape.threads > target.threads)
+    throw Error(ErrorKind::runtime, fmt::format("a block of {} has 1 to {} threads", target.name, target.threads), where());
+  if (b.x < 1 || b.y < 1 || b.z < 1 || b.x > target.blocks.x || b.y > target.blocks.y || b.z > target.blocks.z)
+    throw Error(ErrorKind::runtime,
+                fmt::format("a grid of {} has 1 to {}x{}x{} blocks", target.name, target.blocks.x, target.blocks.y, target.blocks.z), where());
+  char begun = 0, ended = 0;
+  watch::release(&begun);
+  try {
+    pool.parallel_for(int64_t{b.x} * b.y * b.z, [&](int64_t i) {
+      const Index3 index{static_cast<unsigned>(i % b.x), static_cast<unsigned>(i / b.x % b.y), static_cast<unsigned>(i / b.x / b.y)};
+      auto block = take_block();
+      Counters counters;
+      block->run({.shape = shape, .target = target, .order = options_.order, .kernel = kernel, .begun = &begun, .ended = &ended}, index, counters);
+      const std::lock_guard lock(mutex_);
+      blocks_.push_back(std::move(block));
+      counters_.blocks += counters.blocks;
+      counters_.switches += counters.switches;
+      counters_.barriers += counters.barriers;
+      counters_.together += counters.together;
+    });
+  } catch (const Error& e) {
+    throw Error(e.kind, e.message, e.where.empty() ? where() : fmt::format("{}, {}", e.where, where()));
+  }
+  watch::acquire(&ended);
+  ++counters_.launches;
+}
+
+}  // namespace kerf::simt
