@@ -57,6 +57,17 @@ class PrivateMemory {
   bool open_ = false;
 };
 
+/// What steps launched on a device, kept to be launched again as a whole (a graph of CUDA or HIP): one call of the runtime instead
+/// of one per kernel, which is most of the time of a token of a small model.
+class Recording {
+ public:
+  Recording() = default;
+  virtual ~Recording() = default;
+  Recording(const Recording&) = delete;
+  Recording& operator=(const Recording&) = delete;
+  virtual void replay() = 0;
+};
+
 class Device {
  public:
   explicit Device(DeviceId id, int64_t limit) : id_(std::move(id)), limit_(limit) {}
@@ -72,7 +83,12 @@ class Device {
   virtual Buffer allocate(int64_t bytes) = 0;
   virtual void upload(void* to, const void* host, int64_t bytes) = 0;
   virtual void download(void* host, const void* from, int64_t bytes) = 0;
+  /// Launches it, in the order of the calls; it may still run when this returns. upload() and download() keep to that order too.
   virtual void run(const Kernel& kernel, const Problem& problem, const Call& call) = 0;
+  /// Returns when all that was launched has ended. @throws Error(runtime) if something of it failed
+  virtual void wait() {}
+  /// Calls `steps`, whose run() launch nothing but are kept. Null if this device does not do that, `steps` is not called then.
+  virtual std::unique_ptr<Recording> record(const std::function<void()>&) { return nullptr; }
   /// For tests: from now on an access of a kernel to these bytes is an error, or no longer. Devices that can not tell do nothing.
   virtual void forbid(void*, int64_t) {}
   virtual void allow(void*, int64_t) {}

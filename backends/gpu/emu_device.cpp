@@ -28,6 +28,7 @@ class EmuDevice final : public Device {
       throw Error(e.kind, fmt::format("{}: {}", id(), e.message), fmt::format("{}, {}", kernel.name(), e.where), e.hint);
     }
   }
+  std::unique_ptr<Recording> record(const std::function<void()>& steps) override { return queue_.record(steps); }
   void forbid(void* bytes, int64_t n) override { simt::forbid(bytes, static_cast<size_t>(n)); }
   void allow(void* bytes, int64_t n) override { simt::allow(bytes, static_cast<size_t>(n)); }
   void enter() override { memory_.open(id()); }

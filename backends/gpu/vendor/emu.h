@@ -205,7 +205,7 @@ void launch(const Call& call, const Launch& l, void (*kernel)(Args), const Args&
   KERF_CHECK(call.queue, "an emulated kernel without a device");
   static_cast<simt::Queue&>(*call.queue)
       .launch(
-          {.kernel = l.kernel, .blocks = l.blocks, .threads = l.threads, .shared = l.shared}, [&] { kernel(args); }, call.pool);
+          {.kernel = l.kernel, .blocks = l.blocks, .threads = l.threads, .shared = l.shared}, [kernel, args] { kernel(args); }, call.pool);
 }
 
 }  // namespace kerf::KERF_GPU_NS
