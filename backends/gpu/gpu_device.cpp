@@ -17,6 +17,9 @@ namespace kerf {
 DeviceKind KERF_GPU_API_DEVICES();
 
 namespace KERF_GPU_API_NS {
+
+std::vector<Probe> probes();  // kernels/probes.cpp
+
 namespace {
 
 /// Of each of two pinned buffers, through which pageable memory is copied: while one is filled, the other is on its way.
@@ -44,6 +47,7 @@ class GpuDevice final : public Device {
     if (stream_) ignore(destroy_stream(stream_));
   }
 
+  bool in_host_memory() const override { return false; }
   Buffer allocate(int64_t bytes) override {
     if (bytes == 0) return {};
     enter();
@@ -188,6 +192,8 @@ std::unique_ptr<Device> make(const DeviceSpec& spec) {
 
 }  // namespace KERF_GPU_API_NS
 
-DeviceKind KERF_GPU_API_DEVICES() { return {.name = KERF_GPU_API_NS::kKind, .syntax = KERF_GPU_API_NS::kSyntax, .make = KERF_GPU_API_NS::make}; }
+DeviceKind KERF_GPU_API_DEVICES() {
+  return {.name = KERF_GPU_API_NS::kKind, .syntax = KERF_GPU_API_NS::kSyntax, .probes = KERF_GPU_API_NS::probes, .make = KERF_GPU_API_NS::make};
+}
 
 }  // namespace kerf
