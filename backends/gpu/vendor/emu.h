@@ -158,20 +158,23 @@ using Tile8 = simt::Operand<Layout, int8_t>;     // 16 rows of 32 values
 using Sums = simt::Result<Layout, float>;        // 16 x 16
 using IntSums = simt::Result<Layout, int32_t>;
 
+/// `along` elements lead from k to k + 1, `across` from one row (column of B) to the next; one of them is 1.
 template <class T, class E>
-void load_tile(T& t, const E* from, int stride, simt::At (*at)(int lane, int e)) {
+void load_tile(T& t, const E* from, int across, int along, simt::At (*at)(int lane, int e)) {
   self().need_aligned(from, 16, "load of a tile");
-  self().need_aligned(from + stride, 16, "load of a tile");
+  self().need_aligned(from + across * along, 16, "load of a tile");
   for (int e = 0; e < T::n; ++e) {
     const auto where = at(static_cast<int>(thread_x() % kWave), e);
-    t.e[e] = from[where.row * stride + where.col];
+    t.e[e] = from[where.row * across + where.col * along];
   }
 }
 /// From shared memory: rows begin at `from`, `stride` elements apart, each at a multiple of 16 bytes.
-inline void load_a(Tile16& t, const uint16_t* from, int stride) { load_tile(t, from, stride, Layout::a16); }
-inline void load_b(Tile16& t, const uint16_t* from, int stride) { load_tile(t, from, stride, Layout::b16); }
-inline void load_a(Tile8& t, const int8_t* from, int stride) { load_tile(t, from, stride, Layout::a8); }
-inline void load_b(Tile8& t, const int8_t* from, int stride) { load_tile(t, from, stride, Layout::b8); }
+inline void load_a(Tile16& t, const uint16_t* from, int stride) { load_tile(t, from, stride, 1, Layout::a16); }
+inline void load_b(Tile16& t, const uint16_t* from, int stride) { load_tile(t, from, stride, 1, Layout::b16); }
+/// B from 16 rows of k, each of 16 columns.
+inline void load_bt(Tile16& t, const uint16_t* from, int stride) { load_tile(t, from, 1, stride, Layout::b16); }
+inline void load_a(Tile8& t, const int8_t* from, int stride) { load_tile(t, from, stride, 1, Layout::a8); }
+inline void load_b(Tile8& t, const int8_t* from, int stride) { load_tile(t, from, stride, 1, Layout::b8); }
 
 template <class T, class Value, class S>
 void multiply_tiles(std::string_view name, S& c, const T& a, const T& b, Where where) {
@@ -192,6 +195,8 @@ inline void mma_bf16(Sums& c, const Tile16& a, const Tile16& b, Where where = Wh
 inline void mma_s8(IntSums& c, const Tile8& a, const Tile8& b, Where where = Where::current()) {
   multiply_tiles<Tile8, simt::Integer>("mma_s8", c, a, b, where);
 }
+inline constexpr int kRowLanes = Layout::row_lanes;
+constexpr int first_in_row(int e) { return Layout::first_in_row(e); }
 /// f(row, column, element) for each element of the tile that this lane holds.
 template <class S, class F>
 void for_each(S& tile, F&& f) {
