@@ -185,7 +185,7 @@ void Block::together(const Together& request, unsigned lanes) {
     const auto all = [](unsigned n) { return n == 64 ? ~uint64_t{0} : (uint64_t{1} << n) - 1; };
     const auto say = [&](const Together& r) { return fmt::format("{} at {} for lanes {:#x}", r.name, text(r.where), r.mask); };
     if (!(request.mask >> lane & 1)) fail(fmt::format("{}: {} is not one of them", say(request), name_of(current_)));
-    if (request.mask != all(lanes) && (request.mask & ~all(present)) != 0)
+    if ((request.needs_all || request.mask != all(lanes)) && (request.mask & ~all(present)) != 0)
       fail(fmt::format("{}: the block of {} ends before", say(request), name_of(current_)));
     Thread& t = *threads_[current_];
     bool complete = true;
@@ -193,7 +193,7 @@ void Block::together(const Together& request, unsigned lanes) {
       if (l == lane || !(request.mask >> l & 1)) continue;
       const Thread& other = *threads_[first + l];
       if (other.state == State::done) fail(fmt::format("{} by {}: {} has returned", say(request), name_of(current_), name_of(first + l)));
-      if (other.state != State::together) {
+      if (other.state != State::together || !(other.request.mask >> lane & 1)) {  // on its way, or busy with lanes of which this is none
         complete = false;
         continue;
       }
@@ -222,12 +222,14 @@ std::byte* Block::take_shared(size_t bytes, size_t alignment, const char* name) 
   if (shared_taken_ > launch_->target.shared)
     fail(fmt::format("{} takes shared memory to {} bytes, {} has {}", name, shared_taken_, launch_->target.name, launch_->target.shared));
   const size_t unit = std::max(alignment, kRedZone);
-  const size_t at = (arena_used_ + kRedZone + unit - 1) / unit * unit;
+  const size_t before = arena_used_, at = (before + kRedZone + unit - 1) / unit * unit;
   arena_used_ = at + bytes;
   KERF_CHECK(arena_used_ + kRedZone <= kArena, "the arena of an emulated block is too small");
-  allow(arena_ + at, bytes);
-  std::memset(arena_ + at, kUndefined, bytes);
-  make_undefined(arena_ + at, bytes);
+  allow(arena_ + before, arena_used_ + kRedZone - before);
+  std::memset(arena_ + before, kUndefined, arena_used_ + kRedZone - before);
+  make_undefined(arena_ + before, arena_used_ + kRedZone - before);
+  forbid(arena_ + before, at - before);
+  forbid(arena_ + arena_used_, kRedZone);
   return arena_ + at;
 }
 
@@ -280,6 +282,7 @@ std::string Block::waiting() const {
     all += fmt::format("{}{} waits in {}", all.empty() ? "" : ", ", name_of(i), what);
     last = std::move(what);
   }
+  if (live_ < launch_->shape.threads) all += fmt::format("; {} threads have returned", launch_->shape.threads - live_);
   return all;
 }
 

@@ -32,7 +32,8 @@ struct Target {
 
 enum class Schedule : uint8_t { forward, reverse, random };
 
-/// The order in which the threads of a block take turns. Results must not depend on it.
+/// The order in which the threads of a block take turns, and blocks of a grid begin (random: at a random one). Results must not
+/// depend on it.
 struct Order {
   Schedule schedule = Schedule::forward;
   uint64_t seed = 1;
@@ -57,6 +58,7 @@ struct Together {
   void (*execute)(void* const* data, unsigned n) = nullptr;  // one pointer per lane of the group; null: takes no part
   std::source_location where{};
   bool orders_memory = false;  // writes before it are seen after it by the lanes of the mask
+  bool needs_all = false;      // a block that ends within the group can not do it
 };
 
 class Block {

@@ -5,6 +5,22 @@
 #include "core/error.h"
 
 namespace kerf::simt {
+namespace {
+
+/// Which of n blocks begins as the i-th one.
+int64_t turn(const Order& order, int64_t i, int64_t n) {
+  switch (order.schedule) {
+    case Schedule::forward:
+      return i;
+    case Schedule::reverse:
+      return n - 1 - i;
+    case Schedule::random:
+      return static_cast<int64_t>((static_cast<uint64_t>(i) + order.seed) % static_cast<uint64_t>(n));
+  }
+  return i;
+}
+
+}  // namespace
 
 std::unique_ptr<Block> Queue::take_block() {
   const std::lock_guard lock(mutex_);
@@ -62,7 +78,13 @@ void Queue::execute(const Launched& launched) {
   char begun = 0, ended = 0;
   watch::release(&begun);
   try {
+<<<<<<< HEAD
     launched.pool->parallel_for(int64_t{b.x} * b.y * b.z, [&](int64_t i) {
+=======
+    const int64_t n = int64_t{b.x} * b.y * b.z;
+    pool.parallel_for(n, [&](int64_t t) {
+      const int64_t i = turn(options_.order, t, n);
+>>>>>>> gpu-faults
       const Index3 index{static_cast<unsigned>(i % b.x), static_cast<unsigned>(i / b.x % b.y), static_cast<unsigned>(i / b.x / b.y)};
       auto block = take_block();
       Counters counters;

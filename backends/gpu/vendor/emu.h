@@ -181,9 +181,13 @@ void multiply_tiles(std::string_view name, S& c, const T& a, const T& b, Where w
   using Sum = std::remove_reference_t<decltype(c.e[0])>;
   using Element = std::remove_reference_t<decltype(T{}.e[0])>;
   simt::Product<Layout, Element, Sum> p{&c, &a, &b};
-  self().together(
-      {.name = name, .mask = kWave == 64 ? ~uint64_t{0} : kAll, .data = &p, .execute = simt::multiply<Layout, Element, Sum, Value>, .where = where},
-      kWave);
+  self().together({.name = name,
+                   .mask = kWave == 64 ? ~uint64_t{0} : kAll,
+                   .data = &p,
+                   .execute = simt::multiply<Layout, Element, Sum, Value>,
+                   .where = where,
+                   .needs_all = true},
+                  kWave);
 }
 /// c += a b^T, for the whole wave.
 inline void mma_f16(Sums& c, const Tile16& a, const Tile16& b, Where where = Where::current()) {
