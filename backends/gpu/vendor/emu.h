@@ -122,6 +122,13 @@ inline int dot4_us(uint32_t a, uint32_t b, int c) {
   for (int i = 0; i < 32; i += 8) c += static_cast<uint8_t>(a >> i) * static_cast<int8_t>(b >> i);
   return c;
 }
+/// Byte i: the entry of a table of sixteen bytes, t0's lowest byte first, that byte i of `index` (0 .. 15) names.
+inline uint32_t look_up16(uint32_t t0, uint32_t t1, uint32_t t2, uint32_t t3, uint32_t index) {
+  const uint32_t table[] = {t0, t1, t2, t3};
+  uint32_t bytes = 0;
+  for (int i = 0; i < 32; i += 8) bytes |= (table[index >> i >> 2 & 3] >> (8 * (index >> i & 3)) & 0xFF) << i;
+  return bytes;
+}
 inline float from_half(uint16_t bits) { return half_to_float(bits); }
 inline uint16_t to_half(float x) { return float_to_half(x); }
 /// Adds, and returns what was there. Relaxed: orders no other memory.
