@@ -179,8 +179,6 @@ KERF_DEVICE float value_of(const Group& g, int i) {
   return F::kHasMin ? v - g.min : v;
 }
 
-<<<<<<< HEAD
-=======
 /// The value of a float format.
 template <class F>
 KERF_DEVICE float float_of(const typename F::Block& b) {
@@ -190,5 +188,4 @@ KERF_DEVICE float float_of(const typename F::Block& b) {
     return F::at(b, 0);
 }
 
->>>>>>> gpu-mm
 }  // namespace kerf::KERF_GPU_NS

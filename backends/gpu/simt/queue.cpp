@@ -78,17 +78,14 @@ void Queue::execute(const Launched& launched) {
   char begun = 0, ended = 0;
   watch::release(&begun);
   try {
-<<<<<<< HEAD
-    launched.pool->parallel_for(int64_t{b.x} * b.y * b.z, [&](int64_t i) {
-=======
     const int64_t n = int64_t{b.x} * b.y * b.z;
-    pool.parallel_for(n, [&](int64_t t) {
+    launched.pool->parallel_for(n, [&](int64_t t) {
       const int64_t i = turn(options_.order, t, n);
->>>>>>> gpu-faults
       const Index3 index{static_cast<unsigned>(i % b.x), static_cast<unsigned>(i / b.x % b.y), static_cast<unsigned>(i / b.x / b.y)};
       auto block = take_block();
       Counters counters;
-      block->run({.shape = shape, .target = target, .order = options_.order, .kernel = launched.kernel, .begun = &begun, .ended = &ended}, index, counters);
+      block->run({.shape = shape, .target = target, .order = options_.order, .kernel = launched.kernel, .begun = &begun, .ended = &ended}, index,
+                 counters);
       const std::lock_guard lock(mutex_);
       blocks_.push_back(std::move(block));
       counters_.blocks += counters.blocks;
