@@ -11,11 +11,13 @@ namespace {
 constexpr int kThreads = 128, kWarps = kThreads / kLanes;
 constexpr int kMaxHead = 512;
 
-/// One query head, by a warp. Of 32 keys at a time each lane has one; then each lane has every 32nd dimension of the output.
+constexpr int kStep = 4 * kLanes;  // keys between two looks at the maximum
+
+/// One query head, by a warp. Of kStep keys each lane has four; then each lane has every 32nd dimension of the output.
 struct Row {
   const AttentionArgs& a;
   const float* q;
-  float (&weights)[kLanes];
+  float (&weights)[kStep];
   float max = kNothing, sum = 0;      // sum: this lane's keys only
   float out[kMaxHead / kLanes] = {};  // dimensions lane(), lane() + 32 ...
 
@@ -34,15 +36,21 @@ struct Row {
       for (int i = 0; i < n; ++i) out[j] = fmaf(weights[i], value_at<F>(v.row(s0 + i), d), out[j]);
     }
   }
+  /// Keys s0 to s0 + n - 1, n at most kStep.
   KERF_DEVICE void step(const CacheRows& k, const CacheRows& v, int64_t s0, int n) {
-    float s = kNothing;
-    if (static_cast<int>(lane()) < n) with_format(k.dtype, [&]<class F>(F) { s = score<F>(k.row(s0 + lane())); });
+    float largest = kNothing;
+    for (int i = static_cast<int>(lane()); i < kStep; i += kLanes) {
+      float s = kNothing;
+      if (i < n) with_format(k.dtype, [&]<class F>(F) { s = score<F>(k.row(s0 + i)); });
+      largest = larger(largest, s);
+      weights[i] = s;
+    }
     const float before = max;
-    max = larger(max, warp_max(s));
-    const float scale = weight_of(before, max), p = weight_of(s, max);
-    sum = fmaf(sum, scale, p);
-    for (float& o : out) o *= scale;
-    weights[lane()] = p;
+    max = larger(before, warp_max(largest));
+    const float factor = weight_of(before, max);
+    sum *= factor;
+    for (float& o : out) o *= factor;
+    for (int i = static_cast<int>(lane()); i < kStep; i += kLanes) sum += weights[i] = weight_of(weights[i], max);
     warp_sync();
     with_format(v.dtype, [&]<class F>(F) { add_values<F>(v, s0, n); });
     warp_sync();
@@ -50,7 +58,7 @@ struct Row {
 };
 
 KERF_GLOBAL(kThreads) attend_row(AttentionArgs a) {
-  KERF_SHARED(float, weights, [kWarps][kLanes]);
+  KERF_SHARED(float, weights, [kWarps][kStep]);
   const int64_t i = static_cast<int64_t>(block_x()) * kWarps + warp();
   if (i >= static_cast<int64_t>(a.T) * a.n_head) return;
   const int64_t t = i / a.n_head;
@@ -93,6 +101,26 @@ struct Tiles {
   KERF_DEVICE explicit Tiles(attention::Range keys) : first(keys.begin / kTile), count((keys.end + kTile - 1) / kTile - first) {}
 };
 
+/// Adds what the lanes of a key have of each head; dots[g], g a multiple of kKeyLanes, becomes the sum of head g + part. Where a lane
+/// needs only half of the heads in the end, it hands the other half over and keeps its own: 3 shuffles for 4 heads, not 8.
+template <int pack>
+KERF_DEVICE void sum_over_key_lanes(float (&dots)[pack], int part) {
+  KERF_UNROLL
+  for (int bits = kKeyLanes / 2; bits > 0; bits /= 2) {
+    KERF_UNROLL
+    for (int g = 0; g < pack; ++g) {
+      if (g & (kKeyLanes - bits)) continue;  // handed over
+      if (bits >= pack) {
+        dots[g] += shfl_xor(dots[g], static_cast<unsigned>(bits));
+        continue;
+      }
+      const bool takes_upper = part & bits;
+      const float mine = takes_upper ? dots[g | bits] : dots[g], other = takes_upper ? dots[g] : dots[g | bits];
+      dots[g] = mine + shfl_xor(other, static_cast<unsigned>(bits));
+    }
+  }
+}
+
 /// scores[g][key] = q_g . key for the keys of a tile: kKeyLanes lanes take turns on eight values of a key, for all heads.
 template <class F, int pack>
 KERF_DEVICE void score_tile(const CacheRows& k, int64_t s0, attention::Range keys, const float* q, int hd, float (&scores)[pack][kTile]) {
@@ -111,12 +139,10 @@ KERF_DEVICE void score_tile(const CacheRows& k, int64_t s0, attention::Range key
         for (int i = 0; i < 8; ++i) dots[g] = fmaf(x[i], y[i], dots[g]);
       }
     }
+    sum_over_key_lanes<pack>(dots, part);
+    if (part >= pack) continue;
     KERF_UNROLL
-    for (int g = 0; g < pack; ++g) {
-      KERF_UNROLL
-      for (unsigned bits = kKeyLanes / 2; bits > 0; bits /= 2) dots[g] += shfl_xor(dots[g], bits);
-      if (part == g % kKeyLanes) scores[g][key] = is_visible ? dots[g] : kNothing;
-    }
+    for (int g = 0; g < pack; g += kKeyLanes) scores[g + part][key] = is_visible ? dots[g] : kNothing;
   }
 }
 
@@ -286,7 +312,7 @@ Support fits_splits(const Problem& p) {
 void attention(Registry::Adder registry) {
   registry.add({.op = Attention::name,
                 .variant = "1_plain",
-                .note = "a warp per token and query head, online softmax over 32 keys at a time",
+                .note = "a warp per token and query head, online softmax over 128 keys at a time",
                 .preference = 1,
                 .accepts = fits,
                 .run = run_rows});

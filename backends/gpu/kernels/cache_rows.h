@@ -46,11 +46,11 @@ KERF_DEVICE float value_at(const std::byte* row, int i) {
   return F::at(reinterpret_cast<const typename F::Block*>(row)[i / n], i % n);
 }
 
-/// What one instruction reads.
-struct alignas(16) Words4 {
+/// What one instruction reads or writes, of memory of any type.
+struct alignas(16) [[gnu::may_alias]] Words4 {
   uint32_t w[4];
 };
-struct alignas(16) Floats4 {
+struct alignas(16) [[gnu::may_alias]] Floats4 {
   float v[4];
 };
 
