@@ -25,6 +25,18 @@ KERF_DEVICE void write(const Product& p, int64_t t, int64_t n, float sum) {
   y = sum;
 }
 
+/// A tile of sums in shared memory, of `tokens` x `rows` and `stride` apart, to the output: consecutive threads write consecutive
+/// values. It is a loop that is not unrolled, so that what finishing takes is there once and not for every sum of a thread.
+/// checked(sum, t, n) is what is written.
+template <int threads, int tokens, int rows, int stride, class Fn>
+KERF_DEVICE void write_tile(const Product& p, const float (&sums)[tokens][stride], int64_t t0, int64_t n0, Fn&& checked) {
+  block_sync();
+  for (int i = static_cast<int>(thread_x()); i < tokens * rows; i += threads) {
+    const int64_t t = t0 + i / rows, n = n0 + i % rows;
+    if (t < p.T && n < p.N) write(p, t, n, checked(sums[i / rows][i % rows], t, n));
+  }
+}
+
 /// Weights among the inputs.
 inline size_t weights_of(const Problem& p) {
   const auto* several = std::get_if<MatMuls>(&p.op);

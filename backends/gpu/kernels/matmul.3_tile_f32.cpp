@@ -14,6 +14,12 @@ struct Tiles {
   float x[kStep][kStride], w[kStep][kStride];  // k first: a thread reads its tokens, and its rows, as consecutive values
 };
 
+/// A step, or in the end the sums.
+union Memory {
+  Tiles step;
+  float sums[kTokens][kStride];
+};
+
 KERF_DEVICE void store_x(Tiles& s, const Product& p, int64_t t0, int64_t k0) {
   KERF_UNROLL
   for (int i = static_cast<int>(thread_x()); i < kTokens * kStep; i += kThreads) {
@@ -48,8 +54,8 @@ struct alignas(16) Floats4 {
 template <class F>
 KERF_GLOBAL(kThreads)
 multiply_f32(Product p) {
-  KERF_SHARED(Tiles, tiles, [1]);
-  Tiles& s = tiles[0];
+  KERF_SHARED(Memory, memory, [1]);
+  Tiles& s = memory[0].step;
   const int64_t t0 = static_cast<int64_t>(block_y()) * kTokens, n0 = static_cast<int64_t>(block_x()) * kRows;
   const int mine_n = static_cast<int>(thread_x()) % (kRows / kRowsOf) * 4, mine_t = static_cast<int>(thread_x()) / (kRows / kRowsOf) * kTokensOf;
   float sum[kTokensOf][kRowsOf] = {};
@@ -76,10 +82,10 @@ multiply_f32(Product p) {
   for (int t = 0; t < kTokensOf; ++t) {
     KERF_UNROLL
     for (int n = 0; n < kRowsOf; ++n) {
-      const int64_t row = n0 + mine_n + (n < 4 ? n : kRows / 2 + n - 4);
-      if (t0 + mine_t + t < p.T && row < p.N) write(p, t0 + mine_t + t, row, sum[t][n]);
+      memory[0].sums[mine_t + t][mine_n + (n < 4 ? n : kRows / 2 + n - 4)] = sum[t][n];
     }
   }
+  write_tile<kThreads, kTokens, kRows>(p, memory[0].sums, t0, n0, [](float y, int64_t, int64_t) { return y; });
 }
 
 void run(const Problem& problem, const Call& call) {

@@ -91,6 +91,14 @@ struct Stage {
   uint16_t w[kRows][kStride];
 };
 
+/// Two steps, or in the end the sums, whose rows are 8 banks apart: lanes hold pairs of eight rows.
+constexpr int kSumStride = kRows + 8;
+template <int parts>
+union Memory {
+  Stage<parts> stage[2];
+  float sums[kTokens][kSumStride];
+};
+
 /// Rows of 32 values of the rounded activations, by asynchronous copies of sixteen bytes.
 template <int parts>
 KERF_DEVICE void fetch_x(Stage<parts>& s, const TileArgs& a, int64_t t0, int64_t k0) {
@@ -196,7 +204,8 @@ template <class F>
 KERF_GLOBAL(kThreads)
 multiply_tiles(TileArgs a) {
   constexpr int parts = kParts<F>;
-  KERF_SHARED(Stage<parts>, stage, [2]);
+  KERF_SHARED(Memory<parts>, memory, [1]);
+  auto& stage = memory[0].stage;
   const Product& p = a.p;
   const int64_t t0 = static_cast<int64_t>(block_y()) * kTokens, n0 = static_cast<int64_t>(block_x()) * kRows;
   const int wave = static_cast<int>(thread_x()) / kWave, wave_n = wave % kWavesOverRows, wave_t = wave / kWavesOverRows;
@@ -218,18 +227,19 @@ multiply_tiles(TileArgs a) {
     multiply_step<F>(sums, stage[k0 / kStep % 2], wave_t, wave_n);
     if (more) fetch.end(stage[(k0 / kStep + 1) % 2]);
   }
+  block_sync();
   KERF_UNROLL
   for (int i = 0; i < kTilesT; ++i) {
     KERF_UNROLL
-    for (int j = 0; j < kTilesN; ++j) {
+    for (int j = 0; j < kTilesN; ++j)
       for_each(sums[i][j], [&](int row, int column, float sum) {
-        const int64_t t = t0 + (wave_t * kTilesT + i) * 16 + row, n = n0 + (wave_n * kTilesN + j) * 16 + column;
-        if (t >= p.T || n >= p.N) return;
-        sum *= a.back[t];
-        write(p, t, n, fabsf(sum) <= 0x1.fffffep127f ? sum : dot_f32<F>(p, t, n));
+        memory[0].sums[(wave_t * kTilesT + i) * 16 + row][(wave_n * kTilesN + j) * 16 + column] = sum;
       });
-    }
   }
+  write_tile<kThreads, kTokens, kRows>(p, memory[0].sums, t0, n0, [&](float sum, int64_t t, int64_t n) {
+    sum *= a.back[t];
+    return fabsf(sum) <= 0x1.fffffep127f ? sum : dot_f32<F>(p, t, n);
+  });
 }
 
 constexpr int64_t padded(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
