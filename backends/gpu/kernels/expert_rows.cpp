@@ -38,7 +38,7 @@ struct FloatInput {
       for (int i = 0; i < 4; ++i) {
         const auto four = load<Four>(static_cast<const typename F::Block*>(row) + 16 * group + 4 * i);
         KERF_UNROLL
-        for (int j = 0; j < 4; ++j) result = fmaf(F::at(four.b[j], 0), x[4 * i + j], result);
+        for (int j = 0; j < 4; ++j) result = fmaf(float_of<F>(four.b[j]), x[4 * i + j], result);
       }
     }
     return result;

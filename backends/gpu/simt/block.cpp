@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <numeric>
 #include <optional>
@@ -16,7 +17,6 @@ namespace {
 
 constexpr size_t kPage = 4096;
 constexpr size_t kStack = 128 << 10;  // ASan's frames are several times as large as others
-constexpr size_t kMaxThreads = 1024;
 constexpr size_t kArena = 256 << 10;
 constexpr size_t kRedZone = 32;
 constexpr int kUndefined = 0xFF;  // NaN as f32 and f16, -1 as an integer
@@ -30,8 +30,7 @@ std::string text(std::source_location where) {
 
 /// A name is mostly one string of one object file: its characters are looked at only if it is not.
 bool same(std::source_location a, std::source_location b) {
-  return a.line() == b.line() && a.column() == b.column() &&
-         (a.file_name() == b.file_name() || std::string_view(a.file_name()) == b.file_name());
+  return a.line() == b.line() && a.column() == b.column() && (a.file_name() == b.file_name() || std::string_view(a.file_name()) == b.file_name());
 }
 
 std::byte* map(size_t bytes) {
@@ -86,6 +85,7 @@ void Block::begin(Index3 index) {
   failure_ = nullptr;
   live_ = launch_->shape.threads;
   waiting_ = 0;
+  together_ = done_ = {};
   barriers_ = 0;
   arrays_.clear();
   arena_used_ = 0;
@@ -138,6 +138,7 @@ void Block::main() {
 void Block::finish() {
   const watch::Blind blind;
   threads_[current_]->state = State::done;
+  done_[current_ / 64] |= uint64_t{1} << current_ % 64;
   --live_;
 }
 
@@ -188,20 +189,24 @@ void Block::together(const Together& request, unsigned lanes) {
     if ((request.needs_all || request.mask != all(lanes)) && (request.mask & ~all(present)) != 0)
       fail(fmt::format("{}: the block of {} ends before", say(request), name_of(current_)));
     Thread& t = *threads_[current_];
-    bool complete = true;
-    for (unsigned l = 0; l < present; ++l) {
-      if (l == lane || !(request.mask >> l & 1)) continue;
+    const unsigned word = first / 64, shift = first % 64;
+    const uint64_t others = request.mask & all(present) & ~(uint64_t{1} << lane);
+    if (const uint64_t gone = others & done_[word] >> shift)
+      fail(fmt::format("{} by {}: {} has returned", say(request), name_of(current_), name_of(first + static_cast<unsigned>(std::countr_zero(gone)))));
+    const uint64_t waiting = others & together_[word] >> shift;
+    bool complete = waiting == others;
+    // The last to arrive looks at all of them; the others at two, as most mistakes are seen there.
+    for (uint64_t left = complete ? waiting : (waiting & -waiting) | std::bit_floor(waiting); left != 0; left &= left - 1) {
+      const unsigned l = static_cast<unsigned>(std::countr_zero(left));
       const Thread& other = *threads_[first + l];
-      if (other.state == State::done) fail(fmt::format("{} by {}: {} has returned", say(request), name_of(current_), name_of(first + l)));
-      if (other.state != State::together || !(other.request.mask >> lane & 1)) {  // on its way, or busy with lanes of which this is none
+      if (!(other.request.mask >> lane & 1))  // busy with lanes of which this is none
         complete = false;
-        continue;
-      }
-      if (other.request.mask != request.mask || other.request.execute != request.execute || !same(other.request.where, request.where))
+      else if (other.request.mask != request.mask || other.request.execute != request.execute || !same(other.request.where, request.where))
         fail(fmt::format("lanes that differ: {} does {}, {} does {}", name_of(current_), say(request), name_of(first + l), say(other.request)));
     }
     t.request = request;
     t.state = State::together;
+    together_[word] |= uint64_t{1} << (shift + lane);
     if (!complete) {
       pause();
     } else {
@@ -211,6 +216,7 @@ void Block::together(const Together& request, unsigned lanes) {
       if (request.execute) request.execute(data.data(), lanes);
       for (unsigned l = 0; l < present; ++l)
         if (request.mask >> l & 1) threads_[first + l]->state = State::ready;
+      together_[word] &= ~((request.mask & all(present)) << shift);
       ++counters_.together;
     }
   }

@@ -63,6 +63,8 @@ struct Together {
 
 class Block {
  public:
+  static constexpr size_t kMaxThreads = 1024;
+
   Block();
   ~Block();
   Block(const Block&) = delete;
@@ -137,6 +139,7 @@ class Block {
   const Launch* launch_ = nullptr;
   Index3 index_{};
   unsigned current_ = 0, live_ = 0, waiting_ = 0;
+  std::array<uint64_t, kMaxThreads / 64> together_{}, done_{};  // a bit for each thread in that state
   std::vector<std::unique_ptr<Thread>> threads_;
   std::byte* stacks_ = nullptr;  // of all threads, mapped once
   std::byte* arena_ = nullptr;
