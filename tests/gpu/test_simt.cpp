@@ -400,7 +400,7 @@ TEST_CASE("dynamic shared memory is as large as the launch says, beside the stat
   for (const int n : {1, 100, 12000}) {
     std::vector<int> y(static_cast<size_t>(n));
     everywhere([&](const Call& call) {
-      launch(call, {.kernel = "fill_dynamic", .blocks = {2}, .threads = 32, .shared = static_cast<size_t>(n) * sizeof(int)}, fill_dynamic,
+      launch(call, {.kernel = "fill_dynamic", .blocks = {1}, .threads = 32, .shared = static_cast<size_t>(n) * sizeof(int)}, fill_dynamic,
              DynamicArgs{y.data(), n});
       for (int i = 0; i < n; ++i) CHECK(y[static_cast<size_t>(i)] == n - 2 - i);
     });

@@ -70,6 +70,7 @@ void Block::run(const Launch& launch, Index3 index, Counters& counters) {
     stuck = std::current_exception();
   }
   t_block = nullptr;
+  if (failure_ || stuck) abandon();
   counters.switches += counters_.switches;
   counters.barriers += counters_.barriers;
   counters.together += counters_.together;
@@ -88,7 +89,6 @@ void Block::begin(Index3 index) {
   arrays_.clear();
   arena_used_ = 0;
   shared_taken_ = 0;
-  watch::fresh(arena_, kArena);
   forbid(arena_, kArena);
   dynamic_ = launch_->shape.shared ? take_shared(launch_->shape.shared, 128, "dynamic shared memory") : nullptr;
   while (threads_.size() < launch_->shape.threads) {
@@ -120,15 +120,24 @@ void Block::schedule(std::vector<unsigned>& order) {
   if (!moved) fail("dead-lock: " + waiting());
 }
 
+/// The threads that have not returned never will: what they did is over.
+void Block::abandon() {
+  for (unsigned i = 0; i < launch_->shape.threads; ++i)
+    if (threads_[i]->state != State::done) threads_[i]->fiber.release(launch_->ended);
+  watch::acquire(launch_->ended);
+}
+
 /// What each fiber runs.
 void Block::main() {
   watch::acquire(launch_->begun);
+  watch::acquire(&reuse_token_);
   try {
     launch_->kernel();
     copy_wait(0);
   } catch (...) {
     if (!failure_) failure_ = std::current_exception();
   }
+  watch::release(&reuse_token_);
   watch::release(launch_->ended);
   finish();
 }
@@ -147,8 +156,12 @@ void Block::pause() {
 }
 
 void Block::barrier(std::source_location where) {
-  char& token = barrier_tokens_[barriers_ % 2];
-  watch::release(&token);
+  char* token = nullptr;
+  {
+    const watch::Blind blind;
+    token = &barrier_tokens_[barriers_ % 2];
+  }
+  watch::release(token);
   {
     const watch::Blind blind;
     Thread& t = *threads_[current_];
@@ -161,7 +174,7 @@ void Block::barrier(std::source_location where) {
     else
       pause();
   }
-  watch::acquire(&token);
+  watch::acquire(token);
 }
 
 void Block::release_barrier() {
@@ -175,7 +188,7 @@ void Block::release_barrier() {
 }
 
 void Block::together(const Together& request, unsigned lanes) {
-  const unsigned first = current_ / lanes * lanes;
+  const unsigned first = thread() / lanes * lanes;
   if (request.orders_memory) watch::release(&group_tokens_[first / 32]);
   {
     const watch::Blind blind;
@@ -252,16 +265,24 @@ void Block::copy_async(void* to, const void* from, size_t bytes) {
   t.copies.push_back({to, from, bytes, t.groups});
 }
 
-void Block::copy_commit() { ++threads_[current_]->groups; }
+void Block::copy_commit() {
+  const watch::Blind blind;
+  ++threads_[current_]->groups;
+}
 
 void Block::copy_wait(int keep) {
+  Copy copy;
+  while (land(keep, copy)) std::memcpy(copy.to, copy.from, copy.bytes);
+}
+
+/// The oldest copy of this thread that must be there when the last `keep` groups need not.
+bool Block::land(int keep, Copy& copy) {
+  const watch::Blind blind;
   Thread& t = *threads_[current_];
-  size_t landed = 0;
-  for (; landed < t.copies.size() && t.copies[landed].group < t.groups - keep; ++landed) {
-    const Copy& c = t.copies[landed];
-    std::memcpy(c.to, c.from, c.bytes);
-  }
-  t.copies.erase(t.copies.begin(), t.copies.begin() + static_cast<std::ptrdiff_t>(landed));
+  if (t.copies.empty() || t.copies.front().group >= t.groups - keep) return false;
+  copy = t.copies.front();
+  t.copies.pop_front();
+  return true;
 }
 
 void Block::fail(const std::string& what) const { throw Error(ErrorKind::runtime, what); }
