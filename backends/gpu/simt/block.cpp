@@ -258,11 +258,15 @@ void Block::need_aligned(const void* address, size_t alignment, std::string_view
 }
 
 void Block::copy_async(void* to, const void* from, size_t bytes) {
-  const watch::Blind blind;
-  Thread& t = *threads_[current_];
-  need_aligned(to, bytes, "copy_async");
-  need_aligned(from, bytes, "copy_async");
-  t.copies.push_back({to, from, bytes, t.groups});
+  {
+    const watch::Blind blind;
+    Thread& t = *threads_[current_];
+    need_aligned(to, bytes, "copy_async");
+    need_aligned(from, bytes, "copy_async");
+    t.copies.push_back({to, from, bytes, t.groups});
+  }
+  std::memset(to, kUndefined, bytes);
+  make_undefined(to, bytes);
 }
 
 void Block::copy_commit() {

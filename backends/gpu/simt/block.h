@@ -95,7 +95,7 @@ class Block {
   [[gnu::no_sanitize_thread]] std::byte* dynamic_shared() { return dynamic_; }
   /// The word `name` needs an address that is a multiple of `alignment`.
   void need_aligned(const void* address, size_t alignment, std::string_view name) const;
-  /// A copy that lands when it must: at the wait. What is there before is not what it copies.
+  /// A copy that lands when it must: at the wait. From now until then nobody may look there, or finds what is undefined.
   void copy_async(void* to, const void* from, size_t bytes);  // both multiples of `bytes`
   void copy_commit();
   /// All but the last `keep` committed groups have landed.
