@@ -35,7 +35,7 @@ struct Extent {
   bool finite = true;
 };
 
-inline Extent extent_of(const float* x) {
+constexpr Extent extent_of(const float* x) {
   Extent e{x[0], x[0], 0, true};
   for (int i = 0; i < 32; ++i) {
     e.finite &= std::fabs(x[i]) <= std::numeric_limits<float>::max();
@@ -46,7 +46,7 @@ inline Extent extent_of(const float* x) {
   return e;
 }
 
-inline Step step_of(float d, float shift, bool finite) {
+constexpr Step step_of(float d, float shift, bool finite) {
   finite &= std::fabs(d) <= std::numeric_limits<float>::max();
   const float inverse = d != 0 ? 1 / d : 0;
   return {d, shift, std::fabs(inverse) <= std::numeric_limits<float>::max() ? inverse : 0, finite};
@@ -54,7 +54,7 @@ inline Step step_of(float d, float shift, bool finite) {
 
 /// The step of format F for a block.
 template <class F>
-Step step_for(const Extent& e) {
+constexpr Step step_for(const Extent& e) {
   if constexpr (std::is_same_v<F, Q8_0>)
     return step_of(std::fabs(e.extreme) / 127, 0, e.finite);
   else if constexpr (F::kHasMin)
@@ -70,7 +70,7 @@ constexpr int kMaxCode = std::is_same_v<F, Q4_0> || std::is_same_v<F, Q4_1> ? 15
 
 /// Code of one value of a finite block: signed for q8_0, from 0 up for the others.
 template <class F>
-int code_of(float x, const Step& s) {
+constexpr int code_of(float x, const Step& s) {
   if constexpr (std::is_same_v<F, Q8_0>) {
     return static_cast<int>(std::round(x * s.inverse));
   } else {

@@ -11,6 +11,12 @@
 #include "core/text.h"
 
 namespace kerf {
+namespace emu {
+std::vector<Probe> probes();
+}
+namespace emu64 {
+std::vector<Probe> probes();
+}
 namespace {
 
 class EmuDevice final : public Device {
@@ -28,6 +34,7 @@ class EmuDevice final : public Device {
       throw Error(e.kind, fmt::format("{}: {}", id(), e.message), fmt::format("{}, {}", kernel.name(), e.where), e.hint);
     }
   }
+  std::unique_ptr<Recording> record(const std::function<void()>& steps) override { return queue_.record(steps); }
   void forbid(void* bytes, int64_t n) override { simt::forbid(bytes, static_cast<size_t>(n)); }
   void allow(void* bytes, int64_t n) override { simt::allow(bytes, static_cast<size_t>(n)); }
   void enter() override { memory_.open(id()); }
@@ -77,7 +84,7 @@ std::unique_ptr<Device> emu_device(DeviceId id, int64_t limit, EmuOptions option
   return std::make_unique<EmuDevice>(std::move(id), limit, std::move(options));
 }
 
-DeviceKind emu_devices() { return {.name = "emu", .syntax = "emu:N=SIZE[,RATE]", .make = make}; }
-DeviceKind emu64_devices() { return {.name = "emu64", .syntax = "emu64:N=SIZE[,RATE]", .make = make}; }
+DeviceKind emu_devices() { return {.name = "emu", .syntax = "emu:N=SIZE[,RATE]", .probes = emu::probes, .make = make}; }
+DeviceKind emu64_devices() { return {.name = "emu64", .syntax = "emu64:N=SIZE[,RATE]", .probes = emu64::probes, .make = make}; }
 
 }  // namespace kerf

@@ -34,6 +34,30 @@ KERF_DEVICE T block_sum(T x, T* part) {
   return sum;
 }
 
+/// Each element of the tile becomes op over its row; the same bits in all of them.
+template <class Op>
+KERF_DEVICE void reduce_rows(Sums& tile, Op&& op) {
+  KERF_UNROLL
+  for (int e = 0; e < Sums::n; ++e) {
+    if (first_in_row(e) != e) continue;
+    float x = tile.e[e];
+    KERF_UNROLL
+    for (int f = e + 1; f < Sums::n; ++f)
+      if (first_in_row(f) == e) x = op(x, tile.e[f]);
+    KERF_UNROLL
+    for (unsigned bits = kRowLanes / 2; bits > 0; bits /= 2) x = op(x, shfl_xor(x, bits));
+    KERF_UNROLL
+    for (int f = e; f < Sums::n; ++f)
+      if (first_in_row(f) == e) tile.e[f] = x;
+  }
+}
+KERF_DEVICE void row_max(Sums& tile) {
+  reduce_rows(tile, [](float a, float b) { return larger(a, b); });
+}
+KERF_DEVICE void row_sum(Sums& tile) {
+  reduce_rows(tile, [](float a, float b) { return a + b; });
+}
+
 inline constexpr unsigned blocks_for(int64_t work, int64_t per_block) { return static_cast<unsigned>((work + per_block - 1) / per_block); }
 
 }  // namespace kerf::KERF_GPU_NS

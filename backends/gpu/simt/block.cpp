@@ -28,8 +28,10 @@ std::string text(std::source_location where) {
   return fmt::format("{}:{}", path.substr(path.rfind('/') + 1), where.line());
 }
 
+/// A name is mostly one string of one object file: its characters are looked at only if it is not.
 bool same(std::source_location a, std::source_location b) {
-  return a.line() == b.line() && a.column() == b.column() && std::string_view(a.file_name()) == b.file_name();
+  return a.line() == b.line() && a.column() == b.column() &&
+         (a.file_name() == b.file_name() || std::string_view(a.file_name()) == b.file_name());
 }
 
 std::byte* map(size_t bytes) {

@@ -30,7 +30,40 @@ std::unique_ptr<Block> Queue::take_block() {
   return block;
 }
 
+class Queue::Tape final : public Recording {
+ public:
+  explicit Tape(Queue& queue) : queue_(queue) {}
+  void replay() override {
+    for (const auto& l : launched) queue_.execute(l);
+  }
+  std::vector<Launched> launched;
+
+ private:
+  Queue& queue_;
+};
+
+std::unique_ptr<Recording> Queue::record(const std::function<void()>& steps) {
+  auto tape = std::make_unique<Tape>(*this);
+  tape_ = &tape->launched;
+  try {
+    steps();
+  } catch (...) {
+    tape_ = nullptr;
+    throw;
+  }
+  tape_ = nullptr;
+  return tape;
+}
+
 void Queue::launch(const LaunchShape& shape, const std::function<void()>& kernel, ThreadPool& pool) {
+  if (tape_)
+    tape_->push_back({shape, kernel, &pool});
+  else
+    execute({shape, kernel, &pool});
+}
+
+void Queue::execute(const Launched& launched) {
+  const LaunchShape& shape = launched.shape;
   const auto where = [&] {
     return fmt::format("kernel {} ({}x{}x{} blocks of {} threads, {} bytes of dynamic shared memory)", shape.kernel, shape.blocks.x, shape.blocks.y,
                        shape.blocks.z, shape.threads, shape.shared);
@@ -46,12 +79,13 @@ void Queue::launch(const LaunchShape& shape, const std::function<void()>& kernel
   watch::release(&begun);
   try {
     const int64_t n = int64_t{b.x} * b.y * b.z;
-    pool.parallel_for(n, [&](int64_t t) {
+    launched.pool->parallel_for(n, [&](int64_t t) {
       const int64_t i = turn(options_.order, t, n);
       const Index3 index{static_cast<unsigned>(i % b.x), static_cast<unsigned>(i / b.x % b.y), static_cast<unsigned>(i / b.x / b.y)};
       auto block = take_block();
       Counters counters;
-      block->run({.shape = shape, .target = target, .order = options_.order, .kernel = kernel, .begun = &begun, .ended = &ended}, index, counters);
+      block->run({.shape = shape, .target = target, .order = options_.order, .kernel = launched.kernel, .begun = &begun, .ended = &ended}, index,
+                 counters);
       const std::lock_guard lock(mutex_);
       blocks_.push_back(std::move(block));
       counters_.blocks += counters.blocks;

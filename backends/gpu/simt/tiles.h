@@ -18,12 +18,16 @@ struct At {
   int row, col;  // for A and B: row or column of C, and k
 };
 
+// Of C: consecutive lanes that hold parts of the same rows, and the first of a lane's elements in the row of element e.
+
 struct Ptx {
   static constexpr int lanes = 32;
   static constexpr At a16(int lane, int e) { return {lane / 4 + (e / 2 % 2) * 8, lane % 4 * 2 + e % 2 + (e / 4) * 8}; }
   static constexpr At b16(int lane, int e) { return {lane / 4 + (e / 4) * 8, lane % 4 * 2 + e % 2 + (e / 2 % 2) * 8}; }
   static constexpr At a8(int lane, int e) { return {lane / 4 + (e / 4 % 2) * 8, lane % 4 * 4 + e % 4 + (e / 8) * 16}; }
   static constexpr At b8(int lane, int e) { return {lane / 4 + (e / 8) * 8, lane % 4 * 4 + e % 4 + (e / 4 % 2) * 16}; }
+  static constexpr int row_lanes = 4;
+  static constexpr int first_in_row(int e) { return e / 2 % 2 * 2; }
   static constexpr At c(int lane, int e) { return {lane / 4 + (e / 2 % 2) * 8, lane % 4 * 2 + e % 2 + (e / 4) * 8}; }
 };
 
@@ -33,6 +37,8 @@ struct Mfma {
   static constexpr At b16(int lane, int e) { return a16(lane, e); }
   static constexpr At a8(int lane, int e) { return {lane % 16, e / 4 * 16 + lane / 16 * 4 + e % 4}; }
   static constexpr At b8(int lane, int e) { return a8(lane, e); }
+  static constexpr int row_lanes = 16;
+  static constexpr int first_in_row(int e) { return e; }
   static constexpr At c(int lane, int e) { return {lane / 16 * 4 + e, lane % 16}; }
 };
 

@@ -63,6 +63,12 @@ KERF_DEVICE int dot4_us(uint32_t a, uint32_t b, int c) {
   asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
   return d;
 }
+/// Four selectors of four bits, in the lower half of a word, choose bytes of two words; three bits of the index choose in each half of
+/// the table, the fourth one of what both chose.
+KERF_DEVICE uint32_t look_up16(uint32_t t0, uint32_t t1, uint32_t t2, uint32_t t3, uint32_t index) {
+  const uint32_t selectors = __byte_perm(index | index >> 4, 0, 0x4420), low = selectors & 0x7777;
+  return __byte_perm(__byte_perm(t0, t1, low), __byte_perm(t2, t3, low), 0x3210 | (selectors & 0x8888) >> 1);
+}
 KERF_DEVICE float from_half(uint16_t bits) { return __half2float(__ushort_as_half(bits)); }
 KERF_DEVICE uint16_t to_half(float x) { return __half_as_ushort(__float2half_rn(x)); }
 KERF_DEVICE int atomic_add(int* to, int x) { return atomicAdd(to, x); }
@@ -102,6 +108,13 @@ KERF_DEVICE void load_matrices(uint32_t (&r)[4], const void* row) {
                : "r"(shared_address(row))
                : "memory");
 }
+/// The same, each matrix transposed.
+KERF_DEVICE void load_transposed(uint32_t (&r)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
 KERF_DEVICE const char* row_of_a(const void* from, int stride_bytes) {
   const unsigned l = threadIdx.x % 32;
   return static_cast<const char*>(from) + l % 16 * static_cast<unsigned>(stride_bytes) + l / 16 * 16;
@@ -112,6 +125,8 @@ KERF_DEVICE const char* row_of_b(const void* from, int stride_bytes) {
 }
 KERF_DEVICE void load_a(Tile16& t, const uint16_t* from, int stride) { load_matrices(t.r, row_of_a(from, 2 * stride)); }
 KERF_DEVICE void load_b(Tile16& t, const uint16_t* from, int stride) { load_matrices(t.r, row_of_b(from, 2 * stride)); }
+/// Rows of memory are k here, so the four matrices come in the order of a's: k 0-7 and 8-15 of columns 0-7, then of 8-15.
+KERF_DEVICE void load_bt(Tile16& t, const uint16_t* from, int stride) { load_transposed(t.r, row_of_a(from, 2 * stride)); }
 KERF_DEVICE void load_a(Tile8& t, const int8_t* from, int stride) { load_matrices(t.r, row_of_a(from, stride)); }
 KERF_DEVICE void load_b(Tile8& t, const int8_t* from, int stride) { load_matrices(t.r, row_of_b(from, stride)); }
 
@@ -136,6 +151,8 @@ KERF_DEVICE void mma_s8(IntSums& c, const Tile8& a, const Tile8& b) {
                  : "+r"(c.e[4 * h]), "+r"(c.e[4 * h + 1]), "+r"(c.e[4 * h + 2]), "+r"(c.e[4 * h + 3])
                  : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b.r[2 * h]), "r"(b.r[2 * h + 1]));
 }
+inline constexpr int kRowLanes = 4;
+constexpr int first_in_row(int e) { return e / 2 % 2 * 2; }
 template <class S, class F>
 KERF_DEVICE void for_each(S& tile, F&& f) {
   const int l = static_cast<int>(threadIdx.x % 32);

@@ -122,6 +122,13 @@ inline int dot4_us(uint32_t a, uint32_t b, int c) {
   for (int i = 0; i < 32; i += 8) c += static_cast<uint8_t>(a >> i) * static_cast<int8_t>(b >> i);
   return c;
 }
+/// Byte i: the entry of a table of sixteen bytes, t0's lowest byte first, that byte i of `index` (0 .. 15) names.
+inline uint32_t look_up16(uint32_t t0, uint32_t t1, uint32_t t2, uint32_t t3, uint32_t index) {
+  const uint32_t table[] = {t0, t1, t2, t3};
+  uint32_t bytes = 0;
+  for (int i = 0; i < 32; i += 8) bytes |= (table[index >> i >> 2 & 3] >> (8 * (index >> i & 3)) & 0xFF) << i;
+  return bytes;
+}
 inline float from_half(uint16_t bits) { return half_to_float(bits); }
 inline uint16_t to_half(float x) { return float_to_half(x); }
 /// Adds, and returns what was there. Relaxed: orders no other memory.
@@ -151,20 +158,23 @@ using Tile8 = simt::Operand<Layout, int8_t>;     // 16 rows of 32 values
 using Sums = simt::Result<Layout, float>;        // 16 x 16
 using IntSums = simt::Result<Layout, int32_t>;
 
+/// `along` elements lead from k to k + 1, `across` from one row (column of B) to the next; one of them is 1.
 template <class T, class E>
-void load_tile(T& t, const E* from, int stride, simt::At (*at)(int lane, int e)) {
+void load_tile(T& t, const E* from, int across, int along, simt::At (*at)(int lane, int e)) {
   self().need_aligned(from, 16, "load of a tile");
-  self().need_aligned(from + stride, 16, "load of a tile");
+  self().need_aligned(from + across * along, 16, "load of a tile");
   for (int e = 0; e < T::n; ++e) {
     const auto where = at(static_cast<int>(thread_x() % kWave), e);
-    t.e[e] = from[where.row * stride + where.col];
+    t.e[e] = from[where.row * across + where.col * along];
   }
 }
 /// From shared memory: rows begin at `from`, `stride` elements apart, each at a multiple of 16 bytes.
-inline void load_a(Tile16& t, const uint16_t* from, int stride) { load_tile(t, from, stride, Layout::a16); }
-inline void load_b(Tile16& t, const uint16_t* from, int stride) { load_tile(t, from, stride, Layout::b16); }
-inline void load_a(Tile8& t, const int8_t* from, int stride) { load_tile(t, from, stride, Layout::a8); }
-inline void load_b(Tile8& t, const int8_t* from, int stride) { load_tile(t, from, stride, Layout::b8); }
+inline void load_a(Tile16& t, const uint16_t* from, int stride) { load_tile(t, from, stride, 1, Layout::a16); }
+inline void load_b(Tile16& t, const uint16_t* from, int stride) { load_tile(t, from, stride, 1, Layout::b16); }
+/// B from 16 rows of k, each of 16 columns.
+inline void load_bt(Tile16& t, const uint16_t* from, int stride) { load_tile(t, from, 1, stride, Layout::b16); }
+inline void load_a(Tile8& t, const int8_t* from, int stride) { load_tile(t, from, stride, 1, Layout::a8); }
+inline void load_b(Tile8& t, const int8_t* from, int stride) { load_tile(t, from, stride, 1, Layout::b8); }
 
 template <class T, class Value, class S>
 void multiply_tiles(std::string_view name, S& c, const T& a, const T& b, Where where) {
@@ -189,6 +199,8 @@ inline void mma_bf16(Sums& c, const Tile16& a, const Tile16& b, Where where = Wh
 inline void mma_s8(IntSums& c, const Tile8& a, const Tile8& b, Where where = Where::current()) {
   multiply_tiles<Tile8, simt::Integer>("mma_s8", c, a, b, where);
 }
+inline constexpr int kRowLanes = Layout::row_lanes;
+constexpr int first_in_row(int e) { return Layout::first_in_row(e); }
 /// f(row, column, element) for each element of the tile that this lane holds.
 template <class S, class F>
 void for_each(S& tile, F&& f) {
@@ -209,7 +221,7 @@ void launch(const Call& call, const Launch& l, void (*kernel)(Args), const Args&
   KERF_CHECK(call.queue, "an emulated kernel without a device");
   static_cast<simt::Queue&>(*call.queue)
       .launch(
-          {.kernel = l.kernel, .blocks = l.blocks, .threads = l.threads, .shared = l.shared}, [&] { kernel(args); }, call.pool);
+          {.kernel = l.kernel, .blocks = l.blocks, .threads = l.threads, .shared = l.shared}, [kernel, args] { kernel(args); }, call.pool);
 }
 
 }  // namespace kerf::KERF_GPU_NS

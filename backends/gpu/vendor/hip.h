@@ -75,6 +75,11 @@ KERF_DEVICE int dot4(uint32_t a, uint32_t b, int c) { return __builtin_amdgcn_sd
 /// Both operands are signed here: the low seven bits of a, and 128 times the eighth.
 KERF_DEVICE int dot4_us(uint32_t a, uint32_t b, int c) { return dot4(a & 0x7F7F7F7F, b, c) + 128 * dot4(a >> 7 & 0x01010101, b, 0); }
 #endif
+/// Selectors are bytes here: 0 to 3 of the second operand, 4 to 7 of the first.
+KERF_DEVICE uint32_t look_up16(uint32_t t0, uint32_t t1, uint32_t t2, uint32_t t3, uint32_t index) {
+  const uint32_t low = index & 0x07070707;
+  return __builtin_amdgcn_perm(__builtin_amdgcn_perm(t3, t2, low), __builtin_amdgcn_perm(t1, t0, low), 0x03020100 | (index & 0x08080808) >> 1);
+}
 KERF_DEVICE float from_half(uint16_t bits) { return __half2float(__ushort_as_half(bits)); }
 KERF_DEVICE uint16_t to_half(float x) { return __half_as_ushort(__float2half_rn(x)); }
 KERF_DEVICE int atomic_add(int* to, int x) { return atomicAdd(to, x); }
@@ -112,6 +117,11 @@ KERF_DEVICE void load_a(Tile16& t, const uint16_t* from, int stride) {
   t.r[1] = at[1];
 }
 KERF_DEVICE void load_b(Tile16& t, const uint16_t* from, int stride) { load_a(t, from, stride); }
+KERF_DEVICE void load_bt(Tile16& t, const uint16_t* from, int stride) {
+  const int l = static_cast<int>(threadIdx.x % 64);
+  const uint16_t* at = from + l / 16 * 4 * stride + l % 16;
+  for (int i = 0; i < 2; ++i) t.r[i] = at[2 * i * stride] | static_cast<uint32_t>(at[(2 * i + 1) * stride]) << 16;
+}
 KERF_DEVICE void load_a(Tile8& t, const int8_t* from, int stride) {
   const int l = static_cast<int>(threadIdx.x % 64);
   const int8_t* at = from + l % 16 * stride + l / 16 * 4;
@@ -147,6 +157,8 @@ KERF_DEVICE void mma_s8(IntSums& c, const Tile8& a, const Tile8& b) {
   for (int h = 0; h < 2; ++h) sums = __builtin_amdgcn_mfma_i32_16x16x16i8(a.r[h], b.r[h], sums, 0, 0, 0);
   for (int e = 0; e < 4; ++e) c.e[e] = sums[e];
 }
+inline constexpr int kRowLanes = 16;
+constexpr int first_in_row(int e) { return e; }
 template <class S, class F>
 KERF_DEVICE void for_each(S& tile, F&& f) {
   const int l = static_cast<int>(threadIdx.x % 64);
@@ -180,6 +192,11 @@ KERF_DEVICE void load_row(uint32_t (&r)[8], const void* from, int stride_bytes) 
 }
 KERF_DEVICE void load_a(Tile16& t, const uint16_t* from, int stride) { load_row(t.r, from, 2 * stride); }
 KERF_DEVICE void load_b(Tile16& t, const uint16_t* from, int stride) { load_row(t.r, from, 2 * stride); }
+KERF_DEVICE void load_bt(Tile16& t, const uint16_t* from, int stride) {
+  const uint16_t* at = from + threadIdx.x % 16;
+  KERF_UNROLL
+  for (int i = 0; i < 8; ++i) t.r[i] = at[2 * i * stride] | static_cast<uint32_t>(at[(2 * i + 1) * stride]) << 16;
+}
 KERF_DEVICE void load_a(Tile8& t, const int8_t* from, int stride) { load_row(t.r, from, stride); }
 KERF_DEVICE void load_b(Tile8& t, const int8_t* from, int stride) { load_row(t.r, from, stride); }
 
@@ -207,6 +224,8 @@ KERF_DEVICE void mma_s8(IntSums& c, const Tile8& a, const Tile8& b) {
   sums = __builtin_amdgcn_wmma_i32_16x16x16_iu8_w32(true, x.high, true, y.high, sums, false);
   c = __builtin_bit_cast(IntSums, sums);
 }
+inline constexpr int kRowLanes = 16;
+constexpr int first_in_row(int e) { return e; }
 template <class S, class F>
 KERF_DEVICE void for_each(S& tile, F&& f) {
   const int l = static_cast<int>(threadIdx.x % 32);

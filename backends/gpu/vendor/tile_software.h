@@ -29,6 +29,15 @@ KERF_DEVICE void soft_load(uint32_t (&r)[4], const void* from, int stride_bytes,
   }
 }
 
+/// Register r of B where rows of memory are k.
+KERF_DEVICE void soft_load_transposed(uint32_t (&r)[4], const uint16_t* from, int stride) {
+  const int l = static_cast<int>(thread_x() % 32);
+  for (int i = 0; i < 4; ++i) {
+    const uint16_t* at = from + (l % 4 * 2 + i % 2 * 8) * stride + l / 4 + i / 2 * 8;
+    r[i] = at[0] | static_cast<uint32_t>(at[stride]) << 16;
+  }
+}
+
 /// sum(e, a, b) adds the products of the values in four bytes of A and of B to element e.
 template <class Sum, class Products>
 KERF_DEVICE void soft_multiply(SoftSums<Sum>& c, const uint32_t (&a)[4], const uint32_t (&b)[4], Products&& products) {
@@ -49,6 +58,7 @@ using IntSums = SoftSums<int32_t>;
 
 KERF_DEVICE void load_a(Tile16& t, const uint16_t* from, int stride) { soft_load(t.r, from, 2 * stride, false); }
 KERF_DEVICE void load_b(Tile16& t, const uint16_t* from, int stride) { soft_load(t.r, from, 2 * stride, true); }
+KERF_DEVICE void load_bt(Tile16& t, const uint16_t* from, int stride) { soft_load_transposed(t.r, from, stride); }
 KERF_DEVICE void load_a(Tile8& t, const int8_t* from, int stride) { soft_load(t.r, from, stride, false); }
 KERF_DEVICE void load_b(Tile8& t, const int8_t* from, int stride) { soft_load(t.r, from, stride, true); }
 KERF_DEVICE void mma_f16(Sums& c, const Tile16& a, const Tile16& b) {
@@ -66,6 +76,8 @@ KERF_DEVICE void mma_bf16(Sums& c, const Tile16& a, const Tile16& b) {
 KERF_DEVICE void mma_s8(IntSums& c, const Tile8& a, const Tile8& b) {
   soft_multiply(c, a.r, b.r, [](int32_t sum, uint32_t x, uint32_t y) { return dot4(x, y, sum); });
 }
+inline constexpr int kRowLanes = 4;
+constexpr int first_in_row(int e) { return e / 2 % 2 * 2; }
 template <class S, class F>
 KERF_DEVICE void for_each(S& tile, F&& f) {
   for (int e = 0; e < 8; ++e) f(soft_row(e), soft_column(e), tile.e[e]);
