@@ -257,7 +257,8 @@ KERF_GLOBAL(64) wrong(WrongArgs a) {
   if (a.what == 6) copy_async16(shared + 1, a.device);
   if (a.what == 7) copy_async16(shared, a.device + 1);
   if (a.what == 8 && i % 32 < 16) warp_sync(i % 2 == 0 ? 0xFFFF : 0xFFFE);
-  if (a.what == 9 && i < 32) (i < 16) ? shfl(1, 0) : shfl(1, 0);
+  if (a.what == 9 && i < 16) shfl(1, 0);
+  if (a.what == 9 && i >= 16 && i < 32) shfl(1, 0);
   if (a.what == 10) throw Error(ErrorKind::runtime, "of the kernel itself");
 }
 std::string error_of_wrong(int what, simt::Order order = {}) {

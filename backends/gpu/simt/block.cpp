@@ -23,16 +23,13 @@ constexpr int kUndefined = 0xFF;  // NaN as f32 and f16, -1 as an integer
 
 thread_local Block* t_block = nullptr;
 
-std::string text(std::source_location where) {
-  const std::string_view path = where.file_name();
-  return fmt::format("{}:{}", path.substr(path.rfind('/') + 1), where.line());
+std::string text(Where where) {
+  const std::string_view path = where.file;
+  return fmt::format("{}:{}", path.substr(path.rfind('/') + 1), where.line);
 }
 
 /// A name is mostly one string of one object file: its characters are looked at only if it is not.
-bool same(std::source_location a, std::source_location b) {
-  return a.line() == b.line() && a.column() == b.column() &&
-         (a.file_name() == b.file_name() || std::string_view(a.file_name()) == b.file_name());
-}
+bool same(Where a, Where b) { return a.line == b.line && (a.file == b.file || std::string_view(a.file) == b.file); }
 
 std::byte* map(size_t bytes) {
   void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -157,7 +154,7 @@ void Block::pause() {
   current_ = self;
 }
 
-void Block::barrier(std::source_location where) {
+void Block::barrier(Where where) {
   char* token = nullptr;
   {
     const watch::Blind blind;

@@ -11,7 +11,6 @@
 #include <functional>
 #include <memory>
 #include <random>
-#include <source_location>
 #include <string>
 #include <vector>
 
@@ -21,6 +20,13 @@ namespace kerf::simt {
 
 struct Index3 {
   unsigned x = 1, y = 1, z = 1;
+};
+
+/// A line of a kernel. (clang 14 has no std::source_location.)
+struct Where {
+  const char* file = "";
+  int line = 0;
+  static constexpr Where current(const char* file = __builtin_FILE(), int line = __builtin_LINE()) { return {file, line}; }
 };
 
 /// What kernels may ask for. `portable` is what every GPU that kerf compiles for has.
@@ -57,7 +63,7 @@ struct Together {
   uint64_t mask = 0;                                         // lanes of the group that take part
   void* data = nullptr;                                      // of this lane
   void (*execute)(void* const* data, unsigned n) = nullptr;  // one pointer per lane of the group; null: takes no part
-  std::source_location where{};
+  Where where{};
   bool orders_memory = false;  // writes before it are seen after it by the lanes of the mask
   bool needs_all = false;      // a block that ends within the group can not do it
 };
@@ -87,7 +93,7 @@ class Block {
   [[gnu::no_sanitize_thread]] unsigned threads() const { return launch_->shape.threads; }
   [[gnu::no_sanitize_thread]] Index3 index() const { return index_; }
   [[gnu::no_sanitize_thread]] Index3 blocks() const { return launch_->shape.blocks; }
-  void barrier(std::source_location where);
+  void barrier(Where where);
   /// Groups are `lanes` consecutive threads; at most 64.
   void together(const Together& request, unsigned lanes);
   /// The shared array that `key` stands for, the same for all threads of the block.
@@ -114,7 +120,7 @@ class Block {
     std::byte* stack = nullptr;
     State state = State::ready;
     Together request{};
-    std::source_location where{};
+    Where where{};
     std::deque<Copy> copies{};  // not landed yet, oldest first
     int groups = 0;             // committed
   };

@@ -113,7 +113,7 @@ tiles(TileArgs p) {
     for (int i = t; i < 32 * kWide; i += 2 * kWave) {
       const int r = i / kWide, x = i % kWide;
       if (k + x < p.k) {
-        if (r < p.rows) a[r * kStride + x] = p.a[r * p.k + k + x];
+        a[r * kStride + x] = r < p.rows ? p.a[r * p.k + k + x] : uint16_t{0};
         if (r < 16) b[r * kStride + x] = p.b[r * p.k + k + x];
       } else if (fault != 65) {
         a[r * kStride + x] = 0;
