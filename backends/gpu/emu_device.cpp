@@ -55,6 +55,11 @@ class EmuDevice final : public Device {
   simt::Queue queue_;
 };
 
+bool is_number(std::string_view text, uint64_t& value) {
+  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return failed == std::errc{} && end == text.data() + text.size();
+}
+
 std::unique_ptr<Device> make(const DeviceSpec& spec) {
   if (spec.limit == 0) throw Error(ErrorKind::usage, fmt::format("{} has no size", spec.id()), "--device", fmt::format("write {}=4GiB", spec.id()));
   EmuOptions options;
@@ -65,8 +70,7 @@ std::unique_ptr<Device> make(const DeviceSpec& spec) {
       order.schedule = simt::Schedule::forward;
     } else if (option == "reverse") {
       order.schedule = simt::Schedule::reverse;
-    } else if (option.starts_with(kRandom) &&
-               std::from_chars(option.data() + kRandom.size(), option.data() + option.size(), order.seed).ptr == option.data() + option.size()) {
+    } else if (option.starts_with(kRandom) && is_number(option.substr(kRandom.size()), order.seed)) {
       order.schedule = simt::Schedule::random;
     } else if (option.ends_with(kPerSecond)) {
       options.bytes_per_second = static_cast<double>(parse_bytes(option.substr(0, option.size() - kPerSecond.size())));

@@ -23,15 +23,13 @@ constexpr int kUndefined = 0xFF;  // NaN as f32 and f16, -1 as an integer
 
 thread_local Block* t_block = nullptr;
 
-std::string text(std::source_location where) {
-  const std::string_view path = where.file_name();
-  return fmt::format("{}:{}", path.substr(path.rfind('/') + 1), where.line());
+std::string text(Where where) {
+  const std::string_view path = where.file;
+  return fmt::format("{}:{}", path.substr(path.rfind('/') + 1), where.line);
 }
 
 /// A name is mostly one string of one object file: its characters are looked at only if it is not.
-bool same(std::source_location a, std::source_location b) {
-  return a.line() == b.line() && a.column() == b.column() && (a.file_name() == b.file_name() || std::string_view(a.file_name()) == b.file_name());
-}
+bool same(Where a, Where b) { return a.line == b.line && (a.file == b.file || std::string_view(a.file) == b.file); }
 
 std::byte* map(size_t bytes) {
   void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -71,6 +69,7 @@ void Block::run(const Launch& launch, Index3 index, Counters& counters) {
     stuck = std::current_exception();
   }
   t_block = nullptr;
+  if (failure_ || stuck) abandon();
   counters.switches += counters_.switches;
   counters.barriers += counters_.barriers;
   counters.together += counters_.together;
@@ -90,7 +89,6 @@ void Block::begin(Index3 index) {
   arrays_.clear();
   arena_used_ = 0;
   shared_taken_ = 0;
-  watch::fresh(arena_, kArena);
   forbid(arena_, kArena);
   dynamic_ = launch_->shape.shared ? take_shared(launch_->shape.shared, 128, "dynamic shared memory") : nullptr;
   while (threads_.size() < launch_->shape.threads) {
@@ -122,15 +120,24 @@ void Block::schedule(std::vector<unsigned>& order) {
   if (!moved) fail("dead-lock: " + waiting());
 }
 
+/// The threads that have not returned never will: what they did is over.
+void Block::abandon() {
+  for (unsigned i = 0; i < launch_->shape.threads; ++i)
+    if (threads_[i]->state != State::done) threads_[i]->fiber.release(launch_->ended);
+  watch::acquire(launch_->ended);
+}
+
 /// What each fiber runs.
 void Block::main() {
   watch::acquire(launch_->begun);
+  watch::acquire(&reuse_token_);
   try {
     launch_->kernel();
     copy_wait(0);
   } catch (...) {
     if (!failure_) failure_ = std::current_exception();
   }
+  watch::release(&reuse_token_);
   watch::release(launch_->ended);
   finish();
 }
@@ -149,9 +156,13 @@ void Block::pause() {
   current_ = self;
 }
 
-void Block::barrier(std::source_location where) {
-  char& token = barrier_tokens_[barriers_ % 2];
-  watch::release(&token);
+void Block::barrier(Where where) {
+  char* token = nullptr;
+  {
+    const watch::Blind blind;
+    token = &barrier_tokens_[barriers_ % 2];
+  }
+  watch::release(token);
   {
     const watch::Blind blind;
     Thread& t = *threads_[current_];
@@ -164,7 +175,7 @@ void Block::barrier(std::source_location where) {
     else
       pause();
   }
-  watch::acquire(&token);
+  watch::acquire(token);
 }
 
 void Block::release_barrier() {
@@ -178,7 +189,7 @@ void Block::release_barrier() {
 }
 
 void Block::together(const Together& request, unsigned lanes) {
-  const unsigned first = current_ / lanes * lanes;
+  const unsigned first = thread() / lanes * lanes;
   if (request.orders_memory) watch::release(&group_tokens_[first / 32]);
   {
     const watch::Blind blind;
@@ -253,23 +264,35 @@ void Block::need_aligned(const void* address, size_t alignment, std::string_view
 }
 
 void Block::copy_async(void* to, const void* from, size_t bytes) {
-  const watch::Blind blind;
-  Thread& t = *threads_[current_];
-  need_aligned(to, bytes, "copy_async");
-  need_aligned(from, bytes, "copy_async");
-  t.copies.push_back({to, from, bytes, t.groups});
+  {
+    const watch::Blind blind;
+    Thread& t = *threads_[current_];
+    need_aligned(to, bytes, "copy_async");
+    need_aligned(from, bytes, "copy_async");
+    t.copies.push_back({to, from, bytes, t.groups});
+  }
+  std::memset(to, kUndefined, bytes);
+  make_undefined(to, bytes);
 }
 
-void Block::copy_commit() { ++threads_[current_]->groups; }
+void Block::copy_commit() {
+  const watch::Blind blind;
+  ++threads_[current_]->groups;
+}
 
 void Block::copy_wait(int keep) {
+  Copy copy;
+  while (land(keep, copy)) std::memcpy(copy.to, copy.from, copy.bytes);
+}
+
+/// The oldest copy of this thread that must be there when the last `keep` groups need not.
+bool Block::land(int keep, Copy& copy) {
+  const watch::Blind blind;
   Thread& t = *threads_[current_];
-  size_t landed = 0;
-  for (; landed < t.copies.size() && t.copies[landed].group < t.groups - keep; ++landed) {
-    const Copy& c = t.copies[landed];
-    std::memcpy(c.to, c.from, c.bytes);
-  }
-  t.copies.erase(t.copies.begin(), t.copies.begin() + static_cast<std::ptrdiff_t>(landed));
+  if (t.copies.empty() || t.copies.front().group >= t.groups - keep) return false;
+  copy = t.copies.front();
+  t.copies.pop_front();
+  return true;
 }
 
 void Block::fail(const std::string& what) const { throw Error(ErrorKind::runtime, what); }

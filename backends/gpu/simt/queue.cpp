@@ -24,9 +24,9 @@ int64_t turn(const Order& order, int64_t i, int64_t n) {
 
 std::unique_ptr<Block> Queue::take_block() {
   const std::lock_guard lock(mutex_);
-  if (blocks_.empty()) return std::make_unique<Block>();
-  auto block = std::move(blocks_.back());
-  blocks_.pop_back();
+  if (blocks_.size() < watch::kUnordered) return std::make_unique<Block>();
+  auto block = std::move(blocks_.front());
+  blocks_.erase(blocks_.begin());
   return block;
 }
 
@@ -94,6 +94,7 @@ void Queue::execute(const Launched& launched) {
       counters_.together += counters.together;
     });
   } catch (const Error& e) {
+    watch::acquire(&ended);
     throw Error(e.kind, e.message, e.where.empty() ? where() : fmt::format("{}, {}", e.where, where()));
   }
   watch::acquire(&ended);

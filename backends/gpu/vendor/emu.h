@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <source_location>
 #include <string_view>
 
 #include "backends/gpu/simt/queue.h"
@@ -33,7 +32,7 @@ namespace kerf::KERF_GPU_NS {
 inline constexpr int kLanes = 32;             // of shuffles and votes
 inline constexpr int kWave = KERF_EMU_WAVE;   // of a tile
 inline constexpr unsigned kAll = 0xFFFFFFFF;  // lanes of a mask
-using Where = std::source_location;
+using simt::Where;
 
 inline simt::Block& self() { return simt::Block::current(); }
 inline unsigned thread_x() { return self().thread(); }
