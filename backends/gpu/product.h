@@ -18,10 +18,11 @@ struct Product {
   Finish finish;
 };
 
+KERF_DEVICE float silu(float x) { return x / (1 + expf(-x)); }
 KERF_DEVICE void write(const Product& p, int64_t t, int64_t n, float sum) {
   float& y = p.y[t * p.N + n];
   if (p.finish == Finish::add) sum += p.other[t * p.other_step + n];
-  if (p.finish == Finish::swiglu) sum *= y / (1 + expf(-y));
+  if (p.finish == Finish::swiglu) sum *= silu(y);
   y = sum;
 }
 

@@ -104,7 +104,8 @@ KERF_DEVICE void fetch_x(Stage<parts>& s, const TileArgs& a, int64_t t0, int64_t
   KERF_UNROLL
   for (int part = 0; part < parts; ++part) {
     KERF_UNROLL
-    for (int i = static_cast<int>(thread_x()); i < kPieces; i += kThreads) {
+    for (int piece = 0; piece < kPieces / kThreads; ++piece) {
+      const int i = static_cast<int>(thread_x()) + piece * kThreads;
       const int row = i / (kStep / 8), k = i % (kStep / 8) * 8;
       copy_async16(&s.x[part][row][k], a.rounded + (part * a.padded_T + t0 + row) * a.padded_K + k0 + k);
     }
@@ -152,7 +153,8 @@ requires(!quant::AffineFormat<F>) struct Fetch<F> {
   KERF_DEVICE void begin(S& s, const Product& p, int64_t n0, int64_t k0) {
     const bool whole = p.K % 8 == 0;
     KERF_UNROLL
-    for (int i = static_cast<int>(thread_x()); i < kRows * kStep / 8; i += kThreads) {
+    for (int piece = 0; piece < kRows * kStep / 8 / kThreads; ++piece) {
+      const int i = static_cast<int>(thread_x()) + piece * kThreads;
       const int row = i / (kStep / 8), k = i % (kStep / 8) * 8;
       const int64_t n = n0 + row < p.N ? n0 + row : p.N - 1;
       const auto* from = reinterpret_cast<const uint16_t*>(p.w + n * p.w_bytes) + k0 + k;

@@ -160,11 +160,12 @@ template <quant::AffineFormat F>
 KERF_DEVICE Group group(const typename F::Block& b, int g) {
   return unpack(b, g);
 }
-/// Group i of a row: values 16i .. 16i+15.
+/// Group i of a row: values 16i .. 16i+15. A row has fewer than 2^32 of them, and unsigned division by 2 or 16 is a shift.
 template <quant::AffineFormat F>
 KERF_DEVICE Group group_of_row(const void* row, int64_t i) {
-  constexpr int kGroups = info(F::dtype).block_values / 16;
-  return unpack(static_cast<const typename F::Block*>(row)[i / kGroups], static_cast<int>(i % kGroups));
+  constexpr uint32_t kGroups = info(F::dtype).block_values / 16;
+  const auto g = static_cast<uint32_t>(i);
+  return unpack(static_cast<const typename F::Block*>(row)[g / kGroups], static_cast<int>(g % kGroups));
 }
 
 /// Byte j of a word as a float, less an offset: the byte becomes the last of the mantissa of 2^23, which no conversion needs.

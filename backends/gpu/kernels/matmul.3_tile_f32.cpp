@@ -22,7 +22,8 @@ union Memory {
 
 KERF_DEVICE void store_x(Tiles& s, const Product& p, int64_t t0, int64_t k0) {
   KERF_UNROLL
-  for (int i = static_cast<int>(thread_x()); i < kTokens * kStep; i += kThreads) {
+  for (int j = 0; j < kTokens * kStep / kThreads; ++j) {
+    const int i = static_cast<int>(thread_x()) + j * kThreads;
     const int k = i % kStep, t = i / kStep;
     const bool inside = t0 + t < p.T && k0 + k < p.K;
     s.x[k][t] = inside ? reinterpret_cast<const float*>(p.x + (t0 + t) * p.x_bytes)[k0 + k] : 0.f;
@@ -39,7 +40,8 @@ KERF_DEVICE void store_w(Tiles& s, const Product& p, int64_t n0, int64_t k0) {
     for (int k = 0; k < kStep; ++k) s.w[k][n] = value_of<F>(g, k);
   } else {
     KERF_UNROLL
-    for (int i = static_cast<int>(thread_x()); i < kRows * kStep; i += kThreads) {
+    for (int j = 0; j < kRows * kStep / kThreads; ++j) {
+      const int i = static_cast<int>(thread_x()) + j * kThreads;
       const int k = i % kStep, n = i / kStep;
       const bool inside = n0 + n < p.N && k0 + k < p.K;
       s.w[k][n] = inside ? float_of<F>(reinterpret_cast<const typename F::Block*>(p.w + (n0 + n) * p.w_bytes)[k0 + k]) : 0.f;
