@@ -100,10 +100,11 @@ lint() { find core loaders/models -name '*.cpp' | xargs -P "$jobs" -n 4 clang-ti
 no_warnings() { ! grep -n 'warning:' "$@"; }
 
 # Memory errors and races first, on the parts where they live: kernels and file readers, then the thread pool.
-asan_targets=(test_kernels test_kernel_check test_reference test_attention_kernels test_gguf test_hostile)
-asan_tests='^(kernels\..*|test_kernel_check|test_reference|test_attention_kernels|test_gguf|test_hostile)$'
-tsan_targets=(test_threadpool test_kernels)
-tsan_tests='^(test_threadpool|kernels\..*)$'
+asan_targets=(test_kernels test_kernel_check test_reference test_attention_kernels test_gguf test_hostile test_simt test_simt64 test_faults)
+asan_tests='^(kernels\..*|emu\..*|test_simt.*|test_kernel_check|test_reference|test_attention_kernels|test_gguf|test_hostile)$'
+tsan_targets=(test_threadpool test_kernels test_simt test_simt64 test_faults)
+tsan_tests='^(test_threadpool|kernels\..*|emu\..*|test_simt.*)$'
+msan_targets=(test_kernels test_faults)  # kernels on emulated GPUs
 
 run_tests() {
   step packages 'packages' install_packages "${packages[@]}" "${test_packages[@]}"
@@ -121,6 +122,9 @@ run_tests() {
   step tsan-configure 'configure build/tsan' configure tsan
   step tsan-build 'build what uses threads with the thread sanitizer' build build/tsan --target "${tsan_targets[@]}"
   step tsan-test 'test it' ctest --preset tsan -R "$tsan_tests" --no-tests=error
+  step msan-configure 'configure build/msan' configure msan
+  step msan-build 'build emulated GPUs with clang and the memory sanitizer' build build/msan --target "${msan_targets[@]}"
+  step msan-test 'test them' ctest --preset msan -j "$jobs" -R '^emu\.' --no-tests=error
   echo "all tests on build/release (log: $PWD/$logs/test.log)"
   exec ctest --preset release -j "$jobs" --no-tests=error --output-log "$logs/test.log"
 }

@@ -14,7 +14,8 @@ endif()
 set(KERF_FLAGS_vnni ${KERF_FLAGS_avx512} -mavx512vnni)
 set(KERF_FLAGS_amx ${KERF_FLAGS_vnni} -mavx512vbmi -mavx512vbmi2 -mavx512bf16 -mamx-tile -mamx-bf16 -mamx-int8)
 
-function(kerf_kernels backend)
+# kerf_fill(<backend> <variable> <file>...): writes fill_<backend>() and puts its path into the variable.
+function(kerf_fill backend variable)
   set(declarations "")
   set(calls "")
   foreach(file IN LISTS ARGN)
@@ -23,14 +24,10 @@ function(kerf_kernels backend)
     string(REPLACE "." "_" function ${stem})
     string(APPEND declarations "void ${function}(Registry::Adder);\n")
     string(APPEND calls "  ${backend}::${function}(registry.backend(\"${backend}\"));\n")
-    if(stem MATCHES "\\.(avx2|avx512|vnni|amx)$")
-      set(isa ${CMAKE_MATCH_1})
-      set_source_files_properties(${file} PROPERTIES COMPILE_OPTIONS "${KERF_FLAGS_${isa}}" COMPILE_DEFINITIONS KERF_ISA=${isa})
-    endif()
   endforeach()
   set(generated ${CMAKE_CURRENT_BINARY_DIR}/${backend}_kernels.cpp)
   file(CONFIGURE OUTPUT ${generated} CONTENT
-"// Written by cmake/kernels.cmake from the list in backends/${backend}/CMakeLists.txt.
+"// Written by cmake/kernels.cmake from the list in a backend's CMakeLists.txt.
 #include \"core/kernel.h\"
 namespace kerf {
 namespace ${backend} {
@@ -40,6 +37,17 @@ void fill_${backend}(Registry& registry) {
 ${calls}}
 }  // namespace kerf
 ")
+  set(${variable} ${generated} PARENT_SCOPE)
+endfunction()
+
+function(kerf_kernels backend)
+  foreach(file IN LISTS ARGN)
+    if(file MATCHES "\\.(avx2|avx512|vnni|amx)\\.cpp$")
+      set(isa ${CMAKE_MATCH_1})
+      set_source_files_properties(${file} PROPERTIES COMPILE_OPTIONS "${KERF_FLAGS_${isa}}" COMPILE_DEFINITIONS KERF_ISA=${isa})
+    endif()
+  endforeach()
+  kerf_fill(${backend} generated ${ARGN})
   add_library(kerf_${backend} STATIC ${ARGN} ${generated})
   target_link_libraries(kerf_${backend} PUBLIC kerf_core kerf_quant kerf_attention)
 endfunction()

@@ -63,10 +63,10 @@ if(KERF_DNNL_LIBRARY AND EXISTS "${KERF_DNNL_INCLUDE}/oneapi/dnnl/dnnl_version.h
 endif()
 kerf_feature(ONEDNN "oneDNN backend" "${found}" "${why_not}")
 
-# Nothing of these is built yet in this version: the row says so, and ON is an error that says so.
-set(none_yet "no backend of this kind is in this version of kerf")
-kerf_feature(CUDA "CUDA kernels" "" "${none_yet}")
-kerf_feature(HIP "HIP kernels" "" "${none_yet}")
+# CUDA and HIP: a compiler for the kernels (cmake/gpu.cmake), and a GPU. Where there is none, only ON builds them: they take
+# minutes to compile, and nothing here could run them.
+include(cmake/gpu.cmake)
+
 kerf_feature(PYTHON "Python module" "" "no Python module is in this version of kerf")
 
 function(kerf_print_features)

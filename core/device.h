@@ -57,6 +57,17 @@ class PrivateMemory {
   bool open_ = false;
 };
 
+/// What steps launched on a device, kept to be launched again as a whole (a graph of CUDA or HIP): one call of the runtime instead
+/// of one per kernel, which is most of the time of a token of a small model.
+class Recording {
+ public:
+  Recording() = default;
+  virtual ~Recording() = default;
+  Recording(const Recording&) = delete;
+  Recording& operator=(const Recording&) = delete;
+  virtual void replay() = 0;
+};
+
 class Device {
  public:
   explicit Device(DeviceId id, int64_t limit) : id_(std::move(id)), limit_(limit) {}
@@ -68,11 +79,18 @@ class Device {
   /// Bytes kerf may use there; 0: no limit declared.
   int64_t limit() const { return limit_; }
 
+  /// Whether its memory is taken from the host's, as that of devices that are not real is.
+  virtual bool in_host_memory() const { return true; }
   /// Memory aligned to kDeviceAlignment. @throws Error(memory) with what was asked for.
   virtual Buffer allocate(int64_t bytes) = 0;
   virtual void upload(void* to, const void* host, int64_t bytes) = 0;
   virtual void download(void* host, const void* from, int64_t bytes) = 0;
+  /// Launches it, in the order of the calls; it may still run when this returns. upload() and download() keep to that order too.
   virtual void run(const Kernel& kernel, const Problem& problem, const Call& call) = 0;
+  /// Returns when all that was launched has ended. @throws Error(runtime) if something of it failed
+  virtual void wait() {}
+  /// Calls `steps`, whose run() launch nothing but are kept. Null if this device does not do that, `steps` is not called then.
+  virtual std::unique_ptr<Recording> record(const std::function<void()>&) { return nullptr; }
   /// For tests: from now on an access of a kernel to these bytes is an error, or no longer. Devices that can not tell do nothing.
   virtual void forbid(void*, int64_t) {}
   virtual void allow(void*, int64_t) {}
@@ -103,10 +121,22 @@ struct DeviceSpec {
   std::vector<std::string> options{};  // not looked at yet
   DeviceId id() const;
 };
+/// A measurement of what a device can do at most: a kernel that is no op, over f32 memory of any size, in[0], which holds zeros.
+struct Probe {
+  Kernel kernel{};   // of which op is the probe's name
+  double bytes = 0;  // moved by one run, per byte of memory
+  int64_t flops_per_block = 0;
+  unsigned (*blocks)(int64_t memory_bytes) = nullptr;
+};
+/// The probe that measures nothing: it writes 64 lanes x 5 x 24 words, which lane holds which element of a tile.
+inline constexpr std::string_view kLayoutProbe = "layout";
+inline constexpr int64_t kLayoutBytes = int64_t{64} * 5 * 24 * 4;
+
 /// A kind of device that a backend brings along.
 struct DeviceKind {
   std::string_view name{};
-  std::string_view syntax{};                                          // for messages: "emu:N=SIZE[,RATE]"
+  std::string_view syntax{};  // for messages: "emu:N=SIZE[,RATE]"
+  std::vector<Probe> (*probes)() = nullptr;
   std::unique_ptr<Device> (*make)(const DeviceSpec& spec) = nullptr;  // @throws Error(usage) for options it does not know
 };
 /// "cpu", "cpu=16GiB", "pretend:0=2GiB", or one of `kinds`. @throws Error(usage) for a name or size that is none, or a kind this build has not.

@@ -160,6 +160,13 @@ Program::Program(std::shared_ptr<const Graph> graph, std::shared_ptr<const Plan>
     actions_.push_back(std::move(a));
   }
   for (const size_t i : plan_->outputs) outputs_.push_back(view(i));
+  for (size_t i = 0; i < actions_.size(); ++i) {
+    if (actions_[i].target) continue;
+    if (islands_.empty() || islands_.back().end != i || islands_.back().device != actions_[i].device)
+      islands_.push_back({.device = actions_[i].device, .first = i, .end = i + 1});
+    else
+      islands_.back().end = i + 1;
+  }
 }
 
 void Program::copy(const Action& a, ExecutorCounters& counters) {
@@ -187,32 +194,61 @@ void Program::copy(const Action& a, ExecutorCounters& counters) {
   }
 }
 
+void Program::launch(const Action& a, ThreadPool& pool) {
+  a.device->run(*a.kernel, *a.problem, {.in = a.in, .out = a.out, .scratch = a.scratch, .pool = pool});
+}
+
+void Program::run_watched(const Island& island, ThreadPool& pool, std::span<Observer* const> observers, const std::function<void()>& after_step) {
+  using Clock = std::chrono::steady_clock;
+  for (size_t i = island.first; i < island.end; ++i) {
+    const Action& a = actions_[i];
+    const auto start = Clock::now();
+    launch(a, pool);
+    island.device->wait();
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    for (Observer* o : observers) o->after({*plan_, *graph_, i, *a.name, a.out[0], a.out, *island.device, seconds});
+    if (after_step) after_step();
+  }
+}
+
+void Program::run_island(Island& island, ThreadPool& pool, ExecutorCounters& counters, const std::function<void()>& after_step) {
+  const auto launch_all = [&] {
+    for (size_t i = island.first; i < island.end; ++i) {
+      launch(actions_[i], pool);
+      if (after_step && !island.recording) after_step();
+    }
+  };
+  // A shape that comes once (the rest of a prompt) is not worth a recording.
+  if (island.runs++ == 1) island.recording = island.device->record(launch_all);
+  if (!island.recording) return launch_all();
+  island.recording->replay();
+  ++counters.replays;
+  if (after_step) after_step();
+}
+
 void Program::run(ThreadPool& pool, ExecutorCounters& counters, std::span<Observer* const> observers, const std::function<void()>& after_step) {
   using Clock = std::chrono::steady_clock;
-  size_t index = 0;
-  while (index < actions_.size()) {
-    if (actions_[index].target) {
-      const auto start = observers.empty() ? Clock::time_point{} : Clock::now();
-      copy(actions_[index], counters);
-      const double seconds = observers.empty() ? 0 : std::chrono::duration<double>(Clock::now() - start).count();
-      if (!observers.empty()) {
-        const Action& a = actions_[index];
-        const Inside inside(a.target);
-        for (Observer* o : observers) o->after({*plan_, *graph_, index, *a.name, a.out[0], a.out, *a.target, seconds});
-      }
-      ++index;
-    } else {  // an island: consecutive steps of one device
-      Device* const device = actions_[index].device;
-      const Inside inside(device);
-      for (; index < actions_.size() && !actions_[index].target && actions_[index].device == device; ++index) {
-        const Action& a = actions_[index];
-        const auto start = observers.empty() ? Clock::time_point{} : Clock::now();
-        device->run(*a.kernel, *a.problem, {.in = a.in, .out = a.out, .scratch = a.scratch, .pool = pool});
-        const double seconds = observers.empty() ? 0 : std::chrono::duration<double>(Clock::now() - start).count();
-        for (Observer* o : observers) o->after({*plan_, *graph_, index, *a.name, a.out[0], a.out, *device, seconds});
-        if (after_step) after_step();
-      }
+  auto island = islands_.begin();
+  for (size_t index = 0; index < actions_.size();) {
+    if (island != islands_.end() && island->first == index) {
+      const Inside inside(island->device);
+      if (observers.empty())
+        run_island(*island, pool, counters, after_step);
+      else
+        run_watched(*island, pool, observers, after_step);
+      index = island->end;
+      ++island;
+      continue;
     }
+    const Action& a = actions_[index];
+    const auto start = observers.empty() ? Clock::time_point{} : Clock::now();
+    copy(a, counters);
+    if (!observers.empty()) {
+      const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+      const Inside inside(a.target);
+      for (Observer* o : observers) o->after({*plan_, *graph_, index, *a.name, a.out[0], a.out, *a.target, seconds});
+    }
+    ++index;
   }
   counters.steps += static_cast<int64_t>(actions_.size());
   if (after_step) after_step();

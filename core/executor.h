@@ -71,6 +71,7 @@ struct Observer {
 
 struct ExecutorCounters {
   int64_t steps = 0, copies = 0, copied_bytes = 0;
+  int64_t replays = 0;  // islands that were launched as a recording
 };
 
 class Program {
@@ -95,10 +96,21 @@ class Program {
     std::span<std::byte> scratch{};
     const std::string* name = nullptr;
   };
+  /// Consecutive steps of one device between copies. From its second run on it is launched as a recording, where the device has those.
+  struct Island {
+    Device* device = nullptr;
+    size_t first = 0, end = 0;  // of the actions
+    int runs = 0;
+    std::unique_ptr<Recording> recording{};
+  };
   void copy(const Action& action, ExecutorCounters& counters);
+  void launch(const Action& action, ThreadPool& pool);
+  void run_watched(const Island& island, ThreadPool& pool, std::span<Observer* const> observers, const std::function<void()>& after_step);
+  void run_island(Island& island, ThreadPool& pool, ExecutorCounters& counters, const std::function<void()>& after_step);
   std::shared_ptr<const Graph> graph_;
   std::shared_ptr<const Plan> plan_;
   std::vector<Action> actions_;
+  std::vector<Island> islands_;  // in order; an action that is in none is a copy
   std::vector<TensorView> outputs_;
   std::vector<std::byte> staging_;  // between two devices neither of which is the host
 };

@@ -22,7 +22,7 @@ DeviceId choose_device(const PlanBuilder& b, size_t index) {
   const auto moved = [&](const DeviceId& d) {
     int64_t sum = 0;
     for (const Value v : node.in)
-      if (!b.find(v, d)) sum += g[v].desc.bytes();
+      if (g[v].kind != Kind::input && !b.find(v, d)) sum += g[v].desc.bytes();  // inputs are a few integers, wanted everywhere
     return sum;
   };
   DeviceId best = ahead.value_or(kHost);

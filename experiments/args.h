@@ -83,6 +83,7 @@ struct RoofArgs {
   std::vector<std::string> only{};  // parts
   std::string buffer{};             // bytes, as written
   bool save = false;
+  std::string device{};  // a GPU, instead of the host
 };
 struct PerplexityArgs {
   ModelArgs model{};
@@ -128,6 +129,7 @@ struct KernelArgs {
   std::string shape{};  // --shape N,K of matmul; empty: a feed-forward matrix
   std::vector<int64_t> tokens{1, 4, 16, 64, 512};
   std::string roof{};
+  std::string device{};  // test and bench: where kernels run; empty: the host
 };
 
 }  // namespace kerf

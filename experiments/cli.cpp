@@ -8,6 +8,7 @@
 #include <set>
 #include <sstream>
 
+#include "backends/backends.h"
 #include "core/error.h"
 #include "core/text.h"
 #include "experiments/commands.h"
@@ -82,6 +83,13 @@ std::string nearest_option(const CLI::App& app, const std::vector<std::string>& 
   return kHelp;
 }
 
+/// What --device takes in this build, behind what it is for.
+std::string device_help(std::string_view what) {
+  std::string text = fmt::format("{}: ", what);
+  for (const auto& kind : device_kinds()) text += fmt::format("{}, ", kind.syntax);
+  return text + "pretend:N=SIZE, cpu[=SIZE]";
+}
+
 void add_common(CLI::App* app, CommonArgs& args) {
   app->add_flag("--json", args.json, "print one JSON document instead of text");
   app->add_flag_callback(
@@ -132,7 +140,7 @@ void add_model(CLI::App* app, ModelArgs& args) {
   app->add_option("--ctv,--cache-type-v", args.ctv, "type of cached values (also -ctv)");
   add_backend(app, args);
   const char* place = "Placement";
-  app->add_option("--device", args.devices, "a device of this run: cpu[=SIZE], pretend:N=SIZE (repeatable)")->group(place);
+  app->add_option("--device", args.devices, device_help("a device of this run (repeatable)"))->group(place);
   app->add_option("--ngl,--n-gpu-layers,--gpu-layers", args.gpu_layers, "place the last N layers (the head counts as one) on the devices (also -ngl)")
       ->check(CLI::Range(int64_t{0}, int64_t{100000}))
       ->group(place);
@@ -313,6 +321,9 @@ Command parse_command_line(const std::vector<std::string>& words) {
       ->delimiter(',')
       ->check(CLI::IsMember({"read", "caches", "units", "amx", "exp"}));
   c->add_option("--buffer", roof.buffer, "memory to read (default: 1 GiB or four times the last cache, whichever is more)");
+  c->add_option("--device", roof.device, device_help("of this device instead"))
+      ->excludes(c->get_option("--threads"))
+      ->excludes(c->get_option("--only"));
   c->add_flag("--save", roof.save, "keep the figures, for percent of the roof in run, bench and kernels bench");
   add_common(c, common);
   c->footer(example("kerf roof --save"));
@@ -379,6 +390,7 @@ Command parse_command_line(const std::vector<std::string>& words) {
   k->add_option("--seed", kernels.seed, "seed of the random data")->check(kUnsigned64)->capture_default_str();
   k->add_option("--case", kernels.only_case, "only this case of the op's list")->check(CLI::Range(int64_t{0}, int64_t{1} << 40));
   k->add_option("--isa", kernels.model.isa, "highest instruction set to use");
+  k->add_option("--device", kernels.device, device_help("run them there; without it, those of the host"));
   k = kernel_action("bench", "speed of kernels: GB/s, GFLOP/s and percent of the roof", "kerf kernels bench matmul.q4_k -T 1,512");
   k->add_option("filter", kernels.filter, "only names that contain one of these");
   k->add_option("--seconds", kernels.seconds, "time for each row")->check(CLI::Range(0.001, 3600.0))->capture_default_str();
@@ -387,6 +399,7 @@ Command parse_command_line(const std::vector<std::string>& words) {
       ->check(CLI::Range(int64_t{1}, int64_t{65536}))
       ->capture_default_str();
   k->add_option("--shape", kernels.shape, "N,K: rows and columns of the weights of matmul (default 8960,1536)");
+  k->add_option("--device", kernels.device, device_help("run them there; without it, those of the host"));
   add_roof(k, kernels.roof);
   k->add_option("--isa", kernels.model.isa, "highest instruction set to use");
   k->add_option("-t,--threads", kernels.model.threads, "threads")->check(CLI::Range(1, 1024));

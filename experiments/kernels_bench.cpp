@@ -13,6 +13,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "backends/backends.h"
 #include "core/error.h"
 #include "core/text.h"
 #include "core/threadpool.h"
@@ -28,17 +29,25 @@ constexpr int64_t kDepth = 2048;            // positions in the cache before the
 constexpr int64_t kDecodeTokens = 16;       // up to so many, weights are read for little arithmetic
 constexpr int64_t kStreamed = 600'000'000;  // bytes of copies: beyond the last cache of any processor, or most of it
 constexpr int64_t kMostCopies = 4096;
+constexpr double kLaunched = 0.002;  // seconds of launches on a device between two waits, which cost about 10 us
+constexpr int kMostLaunches = 200;
 
-/// The copies' memory, in huge pages where the system gives them; grows, never shrinks.
+/// The copies' memory: on the device, or on the host, in huge pages where the system gives them; grows, never shrinks.
 class Arena {
  public:
-  Arena() = default;
+  explicit Arena(Device* device) : device_(device) {}
   ~Arena() { release(); }
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
+  Device* device() const { return device_; }
   std::byte* reserve(int64_t bytes) {
     if (bytes <= size_) return data_;
     release();
+    if (device_) {
+      buffer_ = device_->allocate(bytes);
+      size_ = bytes;
+      return data_ = buffer_.data();
+    }
     void* p = ::mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (p == MAP_FAILED) throw Error(ErrorKind::memory, fmt::format("no {} for tensors: {}", human_bytes(bytes), std::strerror(errno)));
     ::madvise(p, static_cast<size_t>(bytes), MADV_HUGEPAGE);
@@ -49,10 +58,13 @@ class Arena {
 
  private:
   void release() {
-    if (data_) ::munmap(data_, static_cast<size_t>(size_));
+    if (data_ && !device_) ::munmap(data_, static_cast<size_t>(size_));
+    buffer_ = {};
     data_ = nullptr;
     size_ = 0;
   }
+  Device* device_;
+  Buffer buffer_;
   std::byte* data_ = nullptr;
   int64_t size_ = 0;
 };
@@ -70,13 +82,13 @@ bool is_streamed(const Op& op, size_t i) {
 /// The tensors of one problem: several copies of what is streamed, one of all else.
 class Tensors {
  public:
-  Tensors(const Problem& p, int64_t scratch, int64_t depth, Arena& arena) : problem_(p) {
+  Tensors(const Problem& p, int64_t scratch, int64_t depth, Arena& arena) : problem_(p), device_(arena.device()) {
     int64_t streamed = 0;
     for (size_t i = 0; i < p.in.size(); ++i) (is_streamed(p.op, i) ? streamed : single_) += aligned(p.in[i].bytes());
     for (size_t i = 0; i < p.out.size(); ++i)
       if (!alias_of(p.op, i)) single_ += aligned(p.out[i].bytes());
     if (streamed > 0 && p.in[0].rows() <= kDecodeTokens) {
-      const int64_t free = available_memory_bytes(), most = free > 0 ? std::min(kStreamed, free / 3) : kStreamed;
+      const int64_t free = device_ ? device_->limit() : available_memory_bytes(), most = free > 0 ? std::min(kStreamed, free / 3) : kStreamed;
       copies_ = std::clamp<int64_t>((most + streamed - 1) / streamed, 1, kMostCopies);
     }
     working_set_ = single_ + streamed * copies_;
@@ -91,7 +103,10 @@ class Tensors {
           continue;
         }
         views.push_back({p.in[i], take(p.in[i].bytes())});
-        std::memcpy(views.back().data, inputs.bytes[i].data(), inputs.bytes[i].size());
+        if (device_)
+          device_->upload(views.back().data, inputs.bytes[i].data(), static_cast<int64_t>(inputs.bytes[i].size()));
+        else
+          std::memcpy(views.back().data, inputs.bytes[i].data(), inputs.bytes[i].size());
       }
       in_.push_back(std::move(views));
     }
@@ -104,11 +119,20 @@ class Tensors {
   int64_t copies() const { return copies_; }
   int64_t working_set() const { return working_set_; }
 
+  /// Of one call; on a device the mean of several, launched one after another and waited for once.
   double seconds_of(const Kernel& kernel, ThreadPool& pool) {
-    const auto& in = in_[turn_++ % in_.size()];
     const auto start = Clock::now();
-    kernel.run(problem_, {in, out_, scratch_, pool});
-    return std::chrono::duration<double>(Clock::now() - start).count();
+    for (int i = 0; i < launches_; ++i) {
+      const Call call{in_[turn_++ % in_.size()], out_, scratch_, pool};
+      if (device_)
+        device_->run(kernel, problem_, call);
+      else
+        kernel.run(problem_, call);
+    }
+    if (device_) device_->wait();
+    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+    const int launched = std::exchange(launches_, device_ ? std::clamp(static_cast<int>(kLaunched / seconds), 1, kMostLaunches) : 1);
+    return seconds / launched;
   }
 
  private:
@@ -118,6 +142,8 @@ class Tensors {
   std::vector<TensorView> out_;
   std::span<std::byte> scratch_;
   size_t turn_ = 0;
+  Device* device_;
+  int launches_ = 1;  // of the next seconds_of()
 };
 
 struct WeightShape {
@@ -236,19 +262,22 @@ int kernels_bench(const KernelArgs& args, const Registry& registry, const Io& io
   const Isa isa = kernel_policy(args.model).isa;
   if (std::none_of(registry.all().begin(), registry.all().end(), [&](const Kernel& k) { return name_matches(k.name(), args.filter); }))
     no_name_matches(args);
+  const auto device = args.device.empty() ? nullptr : make_device(args.device, device_kinds());
+  if (device) device->enter();
+  const DeviceId where = device ? device->id() : kHost;
   ThreadPool pool(args.model.threads > 0 ? args.model.threads : usable_cores());
   std::string missing;
-  const auto roof = find_roof(args.roof, missing);
+  const auto roof = device ? std::nullopt : find_roof(args.roof, missing);
   const RoofFigures* figures = roof ? roof->with_threads(pool.size()) : nullptr;
   if (roof && !figures) missing = no_roof_with(pool.size());
   nlohmann::json rows = nlohmann::json::array();
   if (!io.json) {
-    io.out(fmt::format("{} threads; attention with {} positions in the cache; medians\n", pool.size(), kDepth));
+    io.out(fmt::format("{}; attention with {} positions in the cache; medians\n", device ? where : fmt::format("{} threads", pool.size()), kDepth));
     io.out(fmt::format(kLine, "kernel", "problem", "bytes", "us", "GB/s", "% read", "GFLOP/s", "unit", "% unit", "% peak"));
   }
-  Arena arena;
+  Arena arena(device.get());
   for (const auto& k : registry.all()) {
-    if (!name_matches(k.name(), args.filter) || k.isa > isa) continue;
+    if (!name_matches(k.name(), args.filter) || k.isa > isa || !runs_on(k.backend, where)) continue;
     for (const auto& p : problems_of(k.op, shape, args.tokens)) {
       if (!k.accepts(p)) continue;
       stop_if_interrupted();
@@ -277,7 +306,8 @@ int kernels_bench(const KernelArgs& args, const Registry& registry, const Io& io
                          {"gb_per_s", gbytes},
                          {"gflop_per_s", gflops},
                          {"unit", unit_of(k, p)},
-                         {"threads", pool.size()}};
+                         {"threads", pool.size()},
+                         {"device", where}};
       add_roof_fields(row, figures, shares);
       rows.push_back(std::move(row));
     }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "backends/backends.h"
 #include "core/error.h"
 #include "core/text.h"
 #include "experiments/coverage.h"
@@ -75,6 +76,12 @@ int test(const KernelArgs& args, const Registry& registry, const Io& io) {
   if (selected.all().empty()) no_name_matches(args);
   KernelChecker::Selection select{.isa = allowed_isa(args), .seed = args.seed, .before_each = stop_if_interrupted};
   if (args.only_case >= 0) select.only = static_cast<size_t>(args.only_case);
+  const auto device = args.device.empty() ? nullptr : make_device(args.device, device_kinds());
+  select.device = device.get();
+  const DeviceId where = device ? device->id() : kHost;
+  if (std::none_of(selected.all().begin(), selected.all().end(), [&](const Kernel& k) { return runs_on(k.backend, where); }))
+    throw Error(ErrorKind::usage, fmt::format("none of these kernels runs on {}", where), "--device",
+                fmt::format("{} runs on devices of its own: --device {}:0=1GiB", selected.all()[0].name(), selected.all()[0].backend));
   const auto reports = KernelChecker().test(selected, select, [&](const std::string& failure) { io.log->error("{}", failure); });
   if (args.only_case >= 0 && std::all_of(reports.begin(), reports.end(), [](const KernelReport& r) { return r.cases == 0; }))
     throw Error(ErrorKind::usage, fmt::format("no selected kernel has a case {}", args.only_case), "--case");

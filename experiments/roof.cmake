@@ -12,8 +12,9 @@ add_library(kerf_roof STATIC
   ${CMAKE_CURRENT_LIST_DIR}/roof/loops.avx512.cpp
   ${CMAKE_CURRENT_LIST_DIR}/roof/loops.sse2.cpp
   ${CMAKE_CURRENT_LIST_DIR}/roof/loops.vnni.cpp
+  ${CMAKE_CURRENT_LIST_DIR}/roof_device.cpp
   ${CMAKE_CURRENT_LIST_DIR}/roof_machine.cpp
   ${CMAKE_CURRENT_LIST_DIR}/roof_measure.cpp
   ${CMAKE_CURRENT_LIST_DIR}/roof_threads.cpp
   ${CMAKE_CURRENT_LIST_DIR}/roof_work.cpp)
-target_link_libraries(kerf_roof PUBLIC kerf_engine kerf_settings)
+target_link_libraries(kerf_roof PUBLIC kerf_engine kerf_backends kerf_settings)

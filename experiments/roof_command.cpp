@@ -5,10 +5,12 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "backends/backends.h"
 #include "core/error.h"
 #include "core/text.h"
 #include "core/threadpool.h"
 #include "experiments/commands.h"
+#include "experiments/roof_device.h"
 #include "experiments/roof_measure.h"
 
 namespace kerf {
@@ -94,9 +96,40 @@ std::string roof_text(const Roof& roof) {
   return machine_text(roof) + table.text();
 }
 
+/// FNV-1a (Fowler, Noll, Vo): equal layouts have equal sums.
+std::string checksum(const std::vector<uint32_t>& words) {
+  uint64_t sum = 0xCBF29CE484222325u;
+  for (const uint32_t w : words) sum = (sum ^ w) * 0x100000001B3u;
+  return fmt::format("{:016x}", sum);
+}
+
+int device_roof(const RoofArgs& args, const Io& io) {
+  if (args.save) throw Error(ErrorKind::usage, "what is saved is the roof of the host", "--save", "leave out --device");
+  const auto device = make_device(args.device, device_kinds());
+  const auto bar = io.progress_bar("roof");
+  const DeviceRoof roof = measure_device(*device, args.seconds, args.buffer.empty() ? 0 : parse_bytes(args.buffer), [&](int64_t done, int64_t total) {
+    bar(done, total);
+    stop_if_interrupted();
+  });
+  if (io.json) {
+    nlohmann::json document{{"schema", 1}, {"device", roof.device}, {"buffer", roof.buffer}, {"layout", checksum(roof.layout)}};
+    for (const auto& f : roof.figures) document["probes"][f.name] = {{"gb_per_s", f.gb_per_s}, {"gflop_per_s", f.gflop_per_s}, {"runs", f.runs}};
+    io.out_json(document);
+    return 0;
+  }
+  std::string text = fmt::format("{} with {} of its memory\n", roof.device, human_bytes(roof.buffer));
+  for (const auto& f : roof.figures)
+    text += fmt::format("  {:<10} {:>12.1f} {:<8} {}\n", f.name, f.gb_per_s > 0 ? f.gb_per_s : f.gflop_per_s, f.gb_per_s > 0 ? "GB/s" : "GFLOP/s",
+                        f.note);
+  io.out(text + fmt::format("  {:<10} {:>12}          which lane holds which element of a tile: equal sums, equal layouts\n", "layout",
+                            checksum(roof.layout).substr(0, 12)));
+  return 0;
+}
+
 }  // namespace
 
 int roof_command(const RoofArgs& args, const Io& io) {
+  if (!args.device.empty()) return device_roof(args, io);
   RoofOptions options{.threads = args.threads, .seconds = args.seconds};
   if (options.threads.empty()) options.threads = {1, usable_cores()};
   std::sort(options.threads.begin(), options.threads.end());

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <fstream>
 #include <numeric>
+#include <set>
 
 #include "backends/backends.h"
 #include "core/error.h"
@@ -169,11 +170,17 @@ std::vector<const Device*> Session::devices() const {
 }
 
 void Session::check_host_memory() const {
-  int64_t memory = 0;  // of all devices: the pretended ones take host memory too. Host weights are the file's pages.
-  for (const auto& [id, bytes] : reserved_) memory += bytes;
-  for (const auto& home : placement_.homes)
+  int64_t memory = 0;  // of all devices that are in it, as emulated and pretended ones are. Host weights are the file's pages.
+  std::set<DeviceId> elsewhere;
+  for (const auto& d : devices_)
+    if (!d->in_host_memory()) elsewhere.insert(d->id());
+  for (const auto& [id, bytes] : reserved_)
+    if (!elsewhere.contains(id)) memory += bytes;
+  for (const auto& home : placement_.homes) {
+    if (elsewhere.contains(home.device)) continue;
     if (home.kind == Kind::state || home.device != kHost || home.is_prepared() || weight_bytes_->is_assembled(home.name))
       memory += device_aligned(home.bytes());
+  }
   const auto available = available_memory();
   if (!available || memory <= *available) return;
   const int64_t per_position = [&] {
@@ -183,9 +190,10 @@ void Session::check_host_memory() const {
     return std::max<int64_t>(1, bytes / std::max<int64_t>(1, context_));
   }();
   const int64_t longest = std::max<int64_t>(0, context_ - (memory - *available + per_position - 1) / per_position);
-  throw Error(ErrorKind::memory,
-              fmt::format("a context of {} needs {} of memory, {} are free", context_, human_bytes(memory), human_bytes(*available)), kHost,
-              longest > 0 ? fmt::format("use -c {} or less, or a smaller -ub", longest) : "use a smaller -ub, or place less on pretended devices");
+  throw Error(
+      ErrorKind::memory, fmt::format("a context of {} needs {} of memory, {} are free", context_, human_bytes(memory), human_bytes(*available)),
+      kHost,
+      longest > 0 ? fmt::format("use -c {} or less, or a smaller -ub", longest) : "use a smaller -ub, or place less on devices that are not real");
 }
 
 const Session::Planned& Session::planned(int64_t tokens, int64_t outputs) {

@@ -11,6 +11,12 @@
 #include "core/text.h"
 
 namespace kerf {
+namespace emu {
+std::vector<Probe> probes();
+}
+namespace emu64 {
+std::vector<Probe> probes();
+}
 namespace {
 
 class EmuDevice final : public Device {
@@ -28,6 +34,7 @@ class EmuDevice final : public Device {
       throw Error(e.kind, fmt::format("{}: {}", id(), e.message), fmt::format("{}, {}", kernel.name(), e.where), e.hint);
     }
   }
+  std::unique_ptr<Recording> record(const std::function<void()>& steps) override { return queue_.record(steps); }
   void forbid(void* bytes, int64_t n) override { simt::forbid(bytes, static_cast<size_t>(n)); }
   void allow(void* bytes, int64_t n) override { simt::allow(bytes, static_cast<size_t>(n)); }
   void enter() override { memory_.open(id()); }
@@ -48,6 +55,11 @@ class EmuDevice final : public Device {
   simt::Queue queue_;
 };
 
+bool is_number(std::string_view text, uint64_t& value) {
+  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return failed == std::errc{} && end == text.data() + text.size();
+}
+
 std::unique_ptr<Device> make(const DeviceSpec& spec) {
   if (spec.limit == 0) throw Error(ErrorKind::usage, fmt::format("{} has no size", spec.id()), "--device", fmt::format("write {}=4GiB", spec.id()));
   EmuOptions options;
@@ -58,8 +70,7 @@ std::unique_ptr<Device> make(const DeviceSpec& spec) {
       order.schedule = simt::Schedule::forward;
     } else if (option == "reverse") {
       order.schedule = simt::Schedule::reverse;
-    } else if (option.starts_with(kRandom) &&
-               std::from_chars(option.data() + kRandom.size(), option.data() + option.size(), order.seed).ptr == option.data() + option.size()) {
+    } else if (option.starts_with(kRandom) && is_number(option.substr(kRandom.size()), order.seed)) {
       order.schedule = simt::Schedule::random;
     } else if (option.ends_with(kPerSecond)) {
       options.bytes_per_second = static_cast<double>(parse_bytes(option.substr(0, option.size() - kPerSecond.size())));
@@ -77,7 +88,7 @@ std::unique_ptr<Device> emu_device(DeviceId id, int64_t limit, EmuOptions option
   return std::make_unique<EmuDevice>(std::move(id), limit, std::move(options));
 }
 
-DeviceKind emu_devices() { return {.name = "emu", .syntax = "emu:N=SIZE[,RATE]", .make = make}; }
-DeviceKind emu64_devices() { return {.name = "emu64", .syntax = "emu64:N=SIZE[,RATE]", .make = make}; }
+DeviceKind emu_devices() { return {.name = "emu", .syntax = "emu:N=SIZE[,RATE]", .probes = emu::probes, .make = make}; }
+DeviceKind emu64_devices() { return {.name = "emu64", .syntax = "emu64:N=SIZE[,RATE]", .probes = emu64::probes, .make = make}; }
 
 }  // namespace kerf

@@ -85,6 +85,8 @@ const Registry& kernels() {
     Registry r;
     fill_reference(r);
     fill_cpu(r);
+    fill_emu(r);
+    fill_emu64(r);
     return r;
   }();
   return registry;

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <numeric>
 #include <optional>
@@ -16,23 +17,19 @@ namespace {
 
 constexpr size_t kPage = 4096;
 constexpr size_t kStack = 128 << 10;  // ASan's frames are several times as large as others
-constexpr size_t kMaxThreads = 1024;
 constexpr size_t kArena = 256 << 10;
 constexpr size_t kRedZone = 32;
 constexpr int kUndefined = 0xFF;  // NaN as f32 and f16, -1 as an integer
 
 thread_local Block* t_block = nullptr;
 
-std::string text(std::source_location where) {
-  const std::string_view path = where.file_name();
-  return fmt::format("{}:{}", path.substr(path.rfind('/') + 1), where.line());
+std::string text(Where where) {
+  const std::string_view path = where.file;
+  return fmt::format("{}:{}", path.substr(path.rfind('/') + 1), where.line);
 }
 
 /// A name is mostly one string of one object file: its characters are looked at only if it is not.
-bool same(std::source_location a, std::source_location b) {
-  return a.line() == b.line() && a.column() == b.column() &&
-         (a.file_name() == b.file_name() || std::string_view(a.file_name()) == b.file_name());
-}
+bool same(Where a, Where b) { return a.line == b.line && (a.file == b.file || std::string_view(a.file) == b.file); }
 
 std::byte* map(size_t bytes) {
   void* p = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -72,6 +69,7 @@ void Block::run(const Launch& launch, Index3 index, Counters& counters) {
     stuck = std::current_exception();
   }
   t_block = nullptr;
+  if (failure_ || stuck) abandon();
   counters.switches += counters_.switches;
   counters.barriers += counters_.barriers;
   counters.together += counters_.together;
@@ -86,11 +84,11 @@ void Block::begin(Index3 index) {
   failure_ = nullptr;
   live_ = launch_->shape.threads;
   waiting_ = 0;
+  together_ = done_ = {};
   barriers_ = 0;
   arrays_.clear();
   arena_used_ = 0;
   shared_taken_ = 0;
-  watch::fresh(arena_, kArena);
   forbid(arena_, kArena);
   dynamic_ = launch_->shape.shared ? take_shared(launch_->shape.shared, 128, "dynamic shared memory") : nullptr;
   while (threads_.size() < launch_->shape.threads) {
@@ -122,15 +120,24 @@ void Block::schedule(std::vector<unsigned>& order) {
   if (!moved) fail("dead-lock: " + waiting());
 }
 
+/// The threads that have not returned never will: what they did is over.
+void Block::abandon() {
+  for (unsigned i = 0; i < launch_->shape.threads; ++i)
+    if (threads_[i]->state != State::done) threads_[i]->fiber.release(launch_->ended);
+  watch::acquire(launch_->ended);
+}
+
 /// What each fiber runs.
 void Block::main() {
   watch::acquire(launch_->begun);
+  watch::acquire(&reuse_token_);
   try {
     launch_->kernel();
     copy_wait(0);
   } catch (...) {
     if (!failure_) failure_ = std::current_exception();
   }
+  watch::release(&reuse_token_);
   watch::release(launch_->ended);
   finish();
 }
@@ -138,6 +145,7 @@ void Block::main() {
 void Block::finish() {
   const watch::Blind blind;
   threads_[current_]->state = State::done;
+  done_[current_ / 64] |= uint64_t{1} << current_ % 64;
   --live_;
 }
 
@@ -148,9 +156,13 @@ void Block::pause() {
   current_ = self;
 }
 
-void Block::barrier(std::source_location where) {
-  char& token = barrier_tokens_[barriers_ % 2];
-  watch::release(&token);
+void Block::barrier(Where where) {
+  char* token = nullptr;
+  {
+    const watch::Blind blind;
+    token = &barrier_tokens_[barriers_ % 2];
+  }
+  watch::release(token);
   {
     const watch::Blind blind;
     Thread& t = *threads_[current_];
@@ -163,7 +175,7 @@ void Block::barrier(std::source_location where) {
     else
       pause();
   }
-  watch::acquire(&token);
+  watch::acquire(token);
 }
 
 void Block::release_barrier() {
@@ -177,7 +189,7 @@ void Block::release_barrier() {
 }
 
 void Block::together(const Together& request, unsigned lanes) {
-  const unsigned first = current_ / lanes * lanes;
+  const unsigned first = thread() / lanes * lanes;
   if (request.orders_memory) watch::release(&group_tokens_[first / 32]);
   {
     const watch::Blind blind;
@@ -185,23 +197,27 @@ void Block::together(const Together& request, unsigned lanes) {
     const auto all = [](unsigned n) { return n == 64 ? ~uint64_t{0} : (uint64_t{1} << n) - 1; };
     const auto say = [&](const Together& r) { return fmt::format("{} at {} for lanes {:#x}", r.name, text(r.where), r.mask); };
     if (!(request.mask >> lane & 1)) fail(fmt::format("{}: {} is not one of them", say(request), name_of(current_)));
-    if (request.mask != all(lanes) && (request.mask & ~all(present)) != 0)
+    if ((request.needs_all || request.mask != all(lanes)) && (request.mask & ~all(present)) != 0)
       fail(fmt::format("{}: the block of {} ends before", say(request), name_of(current_)));
     Thread& t = *threads_[current_];
-    bool complete = true;
-    for (unsigned l = 0; l < present; ++l) {
-      if (l == lane || !(request.mask >> l & 1)) continue;
+    const unsigned word = first / 64, shift = first % 64;
+    const uint64_t others = request.mask & all(present) & ~(uint64_t{1} << lane);
+    if (const uint64_t gone = others & done_[word] >> shift)
+      fail(fmt::format("{} by {}: {} has returned", say(request), name_of(current_), name_of(first + static_cast<unsigned>(std::countr_zero(gone)))));
+    const uint64_t waiting = others & together_[word] >> shift;
+    bool complete = waiting == others;
+    // The last to arrive looks at all of them; the others at two, as most mistakes are seen there.
+    for (uint64_t left = complete ? waiting : (waiting & -waiting) | std::bit_floor(waiting); left != 0; left &= left - 1) {
+      const unsigned l = static_cast<unsigned>(std::countr_zero(left));
       const Thread& other = *threads_[first + l];
-      if (other.state == State::done) fail(fmt::format("{} by {}: {} has returned", say(request), name_of(current_), name_of(first + l)));
-      if (other.state != State::together) {
+      if (!(other.request.mask >> lane & 1))  // busy with lanes of which this is none
         complete = false;
-        continue;
-      }
-      if (other.request.mask != request.mask || other.request.execute != request.execute || !same(other.request.where, request.where))
+      else if (other.request.mask != request.mask || other.request.execute != request.execute || !same(other.request.where, request.where))
         fail(fmt::format("lanes that differ: {} does {}, {} does {}", name_of(current_), say(request), name_of(first + l), say(other.request)));
     }
     t.request = request;
     t.state = State::together;
+    together_[word] |= uint64_t{1} << (shift + lane);
     if (!complete) {
       pause();
     } else {
@@ -211,6 +227,7 @@ void Block::together(const Together& request, unsigned lanes) {
       if (request.execute) request.execute(data.data(), lanes);
       for (unsigned l = 0; l < present; ++l)
         if (request.mask >> l & 1) threads_[first + l]->state = State::ready;
+      together_[word] &= ~((request.mask & all(present)) << shift);
       ++counters_.together;
     }
   }
@@ -222,12 +239,14 @@ std::byte* Block::take_shared(size_t bytes, size_t alignment, const char* name) 
   if (shared_taken_ > launch_->target.shared)
     fail(fmt::format("{} takes shared memory to {} bytes, {} has {}", name, shared_taken_, launch_->target.name, launch_->target.shared));
   const size_t unit = std::max(alignment, kRedZone);
-  const size_t at = (arena_used_ + kRedZone + unit - 1) / unit * unit;
+  const size_t before = arena_used_, at = (before + kRedZone + unit - 1) / unit * unit;
   arena_used_ = at + bytes;
   KERF_CHECK(arena_used_ + kRedZone <= kArena, "the arena of an emulated block is too small");
-  allow(arena_ + at, bytes);
-  std::memset(arena_ + at, kUndefined, bytes);
-  make_undefined(arena_ + at, bytes);
+  allow(arena_ + before, arena_used_ + kRedZone - before);
+  std::memset(arena_ + before, kUndefined, arena_used_ + kRedZone - before);
+  make_undefined(arena_ + before, arena_used_ + kRedZone - before);
+  forbid(arena_ + before, at - before);
+  forbid(arena_ + arena_used_, kRedZone);
   return arena_ + at;
 }
 
@@ -245,23 +264,35 @@ void Block::need_aligned(const void* address, size_t alignment, std::string_view
 }
 
 void Block::copy_async(void* to, const void* from, size_t bytes) {
-  const watch::Blind blind;
-  Thread& t = *threads_[current_];
-  need_aligned(to, bytes, "copy_async");
-  need_aligned(from, bytes, "copy_async");
-  t.copies.push_back({to, from, bytes, t.groups});
+  {
+    const watch::Blind blind;
+    Thread& t = *threads_[current_];
+    need_aligned(to, bytes, "copy_async");
+    need_aligned(from, bytes, "copy_async");
+    t.copies.push_back({to, from, bytes, t.groups});
+  }
+  std::memset(to, kUndefined, bytes);
+  make_undefined(to, bytes);
 }
 
-void Block::copy_commit() { ++threads_[current_]->groups; }
+void Block::copy_commit() {
+  const watch::Blind blind;
+  ++threads_[current_]->groups;
+}
 
 void Block::copy_wait(int keep) {
+  Copy copy;
+  while (land(keep, copy)) std::memcpy(copy.to, copy.from, copy.bytes);
+}
+
+/// The oldest copy of this thread that must be there when the last `keep` groups need not.
+bool Block::land(int keep, Copy& copy) {
+  const watch::Blind blind;
   Thread& t = *threads_[current_];
-  size_t landed = 0;
-  for (; landed < t.copies.size() && t.copies[landed].group < t.groups - keep; ++landed) {
-    const Copy& c = t.copies[landed];
-    std::memcpy(c.to, c.from, c.bytes);
-  }
-  t.copies.erase(t.copies.begin(), t.copies.begin() + static_cast<std::ptrdiff_t>(landed));
+  if (t.copies.empty() || t.copies.front().group >= t.groups - keep) return false;
+  copy = t.copies.front();
+  t.copies.pop_front();
+  return true;
 }
 
 void Block::fail(const std::string& what) const { throw Error(ErrorKind::runtime, what); }
@@ -280,6 +311,7 @@ std::string Block::waiting() const {
     all += fmt::format("{}{} waits in {}", all.empty() ? "" : ", ", name_of(i), what);
     last = std::move(what);
   }
+  if (live_ < launch_->shape.threads) all += fmt::format("; {} threads have returned", launch_->shape.threads - live_);
   return all;
 }
 

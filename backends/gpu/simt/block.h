@@ -7,10 +7,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <random>
-#include <source_location>
 #include <string>
 #include <vector>
 
@@ -20,6 +20,13 @@ namespace kerf::simt {
 
 struct Index3 {
   unsigned x = 1, y = 1, z = 1;
+};
+
+/// A line of a kernel. (clang 14 has no std::source_location.)
+struct Where {
+  const char* file = "";
+  int line = 0;
+  static constexpr Where current(const char* file = __builtin_FILE(), int line = __builtin_LINE()) { return {file, line}; }
 };
 
 /// What kernels may ask for. `portable` is what every GPU that kerf compiles for has.
@@ -32,7 +39,8 @@ struct Target {
 
 enum class Schedule : uint8_t { forward, reverse, random };
 
-/// The order in which the threads of a block take turns. Results must not depend on it.
+/// The order in which the threads of a block take turns, and blocks of a grid begin (random: at a random one). Results must not
+/// depend on it.
 struct Order {
   Schedule schedule = Schedule::forward;
   uint64_t seed = 1;
@@ -55,12 +63,15 @@ struct Together {
   uint64_t mask = 0;                                         // lanes of the group that take part
   void* data = nullptr;                                      // of this lane
   void (*execute)(void* const* data, unsigned n) = nullptr;  // one pointer per lane of the group; null: takes no part
-  std::source_location where{};
+  Where where{};
   bool orders_memory = false;  // writes before it are seen after it by the lanes of the mask
+  bool needs_all = false;      // a block that ends within the group can not do it
 };
 
 class Block {
  public:
+  static constexpr size_t kMaxThreads = 1024;
+
   Block();
   ~Block();
   Block(const Block&) = delete;
@@ -77,22 +88,22 @@ class Block {
   void run(const Launch& launch, Index3 index, Counters& counters);
 
   /// The block that this OS thread is running. KERF_CHECK if none: a word of the vocabulary outside of a kernel.
-  static Block& current();
+  [[gnu::no_sanitize_thread]] static Block& current();
 
   // From inside a GPU thread:
-  unsigned thread() const { return current_; }
-  unsigned threads() const { return launch_->shape.threads; }
-  Index3 index() const { return index_; }
-  Index3 blocks() const { return launch_->shape.blocks; }
-  void barrier(std::source_location where);
+  [[gnu::no_sanitize_thread]] unsigned thread() const { return current_; }
+  [[gnu::no_sanitize_thread]] unsigned threads() const { return launch_->shape.threads; }
+  [[gnu::no_sanitize_thread]] Index3 index() const { return index_; }
+  [[gnu::no_sanitize_thread]] Index3 blocks() const { return launch_->shape.blocks; }
+  void barrier(Where where);
   /// Groups are `lanes` consecutive threads; at most 64.
   void together(const Together& request, unsigned lanes);
   /// The shared array that `key` stands for, the same for all threads of the block.
   void* shared(const void* key, size_t bytes, size_t alignment, const char* name);
-  std::byte* dynamic_shared() { return dynamic_; }
+  [[gnu::no_sanitize_thread]] std::byte* dynamic_shared() { return dynamic_; }
   /// The word `name` needs an address that is a multiple of `alignment`.
   void need_aligned(const void* address, size_t alignment, std::string_view name) const;
-  /// A copy that lands when it must: at the wait. What is there before is not what it copies.
+  /// A copy that lands when it must: at the wait. From now until then nobody may look there, or finds what is undefined.
   void copy_async(void* to, const void* from, size_t bytes);  // both multiples of `bytes`
   void copy_commit();
   /// All but the last `keep` committed groups have landed.
@@ -111,9 +122,9 @@ class Block {
     std::byte* stack = nullptr;
     State state = State::ready;
     Together request{};
-    std::source_location where{};
-    std::vector<Copy> copies{};  // not landed yet, oldest first
-    int groups = 0;              // committed
+    Where where{};
+    std::deque<Copy> copies{};  // not landed yet, oldest first
+    int groups = 0;             // committed
   };
   struct SharedArray {
     const void* key = nullptr;
@@ -122,11 +133,13 @@ class Block {
   };
 
   void begin(Index3 index);
-  void main();
+  [[gnu::no_sanitize_thread]] void main();
   void finish();
   void release_barrier();
   void pause();
   void schedule(std::vector<unsigned>& order);
+  void abandon();
+  bool land(int keep, Copy& copy);
   std::byte* take_shared(size_t bytes, size_t alignment, const char* name);
   [[noreturn]] void fail(const std::string& what) const;
   std::string name_of(unsigned thread) const;
@@ -135,6 +148,7 @@ class Block {
   const Launch* launch_ = nullptr;
   Index3 index_{};
   unsigned current_ = 0, live_ = 0, waiting_ = 0;
+  std::array<uint64_t, kMaxThreads / 64> together_{}, done_{};  // a bit for each thread in that state
   std::vector<std::unique_ptr<Thread>> threads_;
   std::byte* stacks_ = nullptr;  // of all threads, mapped once
   std::byte* arena_ = nullptr;
@@ -144,6 +158,7 @@ class Block {
   std::vector<SharedArray> arrays_;
   std::array<char, 2> barrier_tokens_{};  // of even and odd barriers
   std::array<char, 64> group_tokens_{};
+  char reuse_token_ = 0;  // orders a block behind the one that ran here before, as it uses the same memory
   unsigned barriers_ = 0;
   std::function<void()> entry_;
   std::exception_ptr failure_;

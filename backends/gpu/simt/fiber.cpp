@@ -27,7 +27,6 @@
 #if defined(KERF_TSAN)
 #include <sanitizer/tsan_interface.h>
 extern "C" {
-void AnnotateNewMemory(const char* file, int line, const volatile void* bytes, long n);
 void AnnotateIgnoreReadsBegin(const char* file, int line);
 void AnnotateIgnoreReadsEnd(const char* file, int line);
 void AnnotateIgnoreWritesBegin(const char* file, int line);
@@ -123,11 +122,8 @@ void Fiber::start(std::byte* stack, size_t bytes, const std::function<void()>& e
   fiber_.bytes = bytes;
   fiber_.fake_stack = nullptr;
   allow(stack, bytes);
-  watch::fresh(stack, bytes);
 #if defined(KERF_TSAN)
-  // A new thread each time: one that had run a thread of an earlier block would be ordered behind it.
-  if (fiber_.thread) __tsan_destroy_fiber(fiber_.thread);
-  fiber_.thread = __tsan_create_fiber(0);
+  if (!fiber_.thread) fiber_.thread = __tsan_create_fiber(0);
 #endif
   free_registers(std::exchange(fiber_.registers, nullptr));
   fiber_.registers = first_registers(stack, bytes, &Fiber::main);
@@ -169,6 +165,16 @@ void Fiber::leave() {
   __builtin_unreachable();
 }
 
+void Fiber::release(void* token) {
+#if defined(KERF_TSAN)
+  void* thread = __tsan_get_current_fiber();
+  __tsan_switch_to_fiber(fiber_.thread, __tsan_switch_to_fiber_no_sync);
+  watch::release(token);
+  __tsan_switch_to_fiber(thread, __tsan_switch_to_fiber_no_sync);
+#endif
+  static_cast<void>(token);
+}
+
 void Fiber::main() {
   Fiber& self = *t_fiber;
 #if defined(KERF_ASAN)
@@ -180,9 +186,9 @@ void Fiber::main() {
 
 namespace watch {
 #if defined(KERF_TSAN)
+extern const size_t kUnordered = 2;
 void release(void* token) { __tsan_release(token); }
 void acquire(void* token) { __tsan_acquire(token); }
-void fresh(void* bytes, size_t n) { AnnotateNewMemory(__FILE__, __LINE__, bytes, static_cast<long>(n)); }
 Blind::Blind() {
   AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
   AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
@@ -192,9 +198,9 @@ Blind::~Blind() {
   AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
 }
 #else
+extern const size_t kUnordered = 1;
 void release(void*) {}
 void acquire(void*) {}
-void fresh(void*, size_t) {}
 Blind::Blind() = default;
 Blind::~Blind() = default;
 #endif

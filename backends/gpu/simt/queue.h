@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "backends/gpu/simt/block.h"
+#include "core/device.h"
 #include "core/kernel.h"
 #include "core/threadpool.h"
 
@@ -21,13 +22,23 @@ class Queue final : public DeviceQueue {
 
   /// Runs `kernel` once for each thread of each block. @throws Error(runtime) that names the kernel, its shape and the device
   void launch(const LaunchShape& shape, const std::function<void()>& kernel, ThreadPool& pool);
+  /// What `steps` launch, without running it.
+  std::unique_ptr<Recording> record(const std::function<void()>& steps);
   const Counters& counters() const { return counters_; }
   const Options& options() const { return options_; }
 
  private:
+  struct Launched {
+    LaunchShape shape{};
+    std::function<void()> kernel{};
+    ThreadPool* pool = nullptr;
+  };
+  class Tape;
+  void execute(const Launched& launched);
   std::unique_ptr<Block> take_block();
   Options options_;
   Counters counters_;
+  std::vector<Launched>* tape_ = nullptr;       // while it records
   std::mutex mutex_;                            // of the two below
   std::vector<std::unique_ptr<Block>> blocks_;  // that no thread runs; kept, as their stacks are mapped once
 };

@@ -63,6 +63,12 @@ KERF_DEVICE int dot4_us(uint32_t a, uint32_t b, int c) {
   asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
   return d;
 }
+/// Four selectors of four bits, in the lower half of a word, choose bytes of two words; three bits of the index choose in each half of
+/// the table, the fourth one of what both chose.
+KERF_DEVICE uint32_t look_up16(uint32_t t0, uint32_t t1, uint32_t t2, uint32_t t3, uint32_t index) {
+  const uint32_t selectors = __byte_perm(index | index >> 4, 0, 0x4420), low = selectors & 0x7777;
+  return __byte_perm(__byte_perm(t0, t1, low), __byte_perm(t2, t3, low), 0x3210 | (selectors & 0x8888) >> 1);
+}
 KERF_DEVICE float from_half(uint16_t bits) { return __half2float(__ushort_as_half(bits)); }
 KERF_DEVICE uint16_t to_half(float x) { return __half_as_ushort(__float2half_rn(x)); }
 KERF_DEVICE int atomic_add(int* to, int x) { return atomicAdd(to, x); }

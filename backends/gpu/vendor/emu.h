@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <source_location>
 #include <string_view>
 
 #include "backends/gpu/simt/queue.h"
@@ -33,7 +32,7 @@ namespace kerf::KERF_GPU_NS {
 inline constexpr int kLanes = 32;             // of shuffles and votes
 inline constexpr int kWave = KERF_EMU_WAVE;   // of a tile
 inline constexpr unsigned kAll = 0xFFFFFFFF;  // lanes of a mask
-using Where = std::source_location;
+using simt::Where;
 
 inline simt::Block& self() { return simt::Block::current(); }
 inline unsigned thread_x() { return self().thread(); }
@@ -122,6 +121,13 @@ inline int dot4_us(uint32_t a, uint32_t b, int c) {
   for (int i = 0; i < 32; i += 8) c += static_cast<uint8_t>(a >> i) * static_cast<int8_t>(b >> i);
   return c;
 }
+/// Byte i: the entry of a table of sixteen bytes, t0's lowest byte first, that byte i of `index` (0 .. 15) names.
+inline uint32_t look_up16(uint32_t t0, uint32_t t1, uint32_t t2, uint32_t t3, uint32_t index) {
+  const uint32_t table[] = {t0, t1, t2, t3};
+  uint32_t bytes = 0;
+  for (int i = 0; i < 32; i += 8) bytes |= (table[index >> i >> 2 & 3] >> (8 * (index >> i & 3)) & 0xFF) << i;
+  return bytes;
+}
 inline float from_half(uint16_t bits) { return half_to_float(bits); }
 inline uint16_t to_half(float x) { return float_to_half(x); }
 /// Adds, and returns what was there. Relaxed: orders no other memory.
@@ -174,9 +180,13 @@ void multiply_tiles(std::string_view name, S& c, const T& a, const T& b, Where w
   using Sum = std::remove_reference_t<decltype(c.e[0])>;
   using Element = std::remove_reference_t<decltype(T{}.e[0])>;
   simt::Product<Layout, Element, Sum> p{&c, &a, &b};
-  self().together(
-      {.name = name, .mask = kWave == 64 ? ~uint64_t{0} : kAll, .data = &p, .execute = simt::multiply<Layout, Element, Sum, Value>, .where = where},
-      kWave);
+  self().together({.name = name,
+                   .mask = kWave == 64 ? ~uint64_t{0} : kAll,
+                   .data = &p,
+                   .execute = simt::multiply<Layout, Element, Sum, Value>,
+                   .where = where,
+                   .needs_all = true},
+                  kWave);
 }
 /// c += a b^T, for the whole wave.
 inline void mma_f16(Sums& c, const Tile16& a, const Tile16& b, Where where = Where::current()) {
@@ -210,7 +220,7 @@ void launch(const Call& call, const Launch& l, void (*kernel)(Args), const Args&
   KERF_CHECK(call.queue, "an emulated kernel without a device");
   static_cast<simt::Queue&>(*call.queue)
       .launch(
-          {.kernel = l.kernel, .blocks = l.blocks, .threads = l.threads, .shared = l.shared}, [&] { kernel(args); }, call.pool);
+          {.kernel = l.kernel, .blocks = l.blocks, .threads = l.threads, .shared = l.shared}, [kernel, args] { kernel(args); }, call.pool);
 }
 
 }  // namespace kerf::KERF_GPU_NS

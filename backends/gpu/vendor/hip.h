@@ -75,6 +75,11 @@ KERF_DEVICE int dot4(uint32_t a, uint32_t b, int c) { return __builtin_amdgcn_sd
 /// Both operands are signed here: the low seven bits of a, and 128 times the eighth.
 KERF_DEVICE int dot4_us(uint32_t a, uint32_t b, int c) { return dot4(a & 0x7F7F7F7F, b, c) + 128 * dot4(a >> 7 & 0x01010101, b, 0); }
 #endif
+/// Selectors are bytes here: 0 to 3 of the second operand, 4 to 7 of the first.
+KERF_DEVICE uint32_t look_up16(uint32_t t0, uint32_t t1, uint32_t t2, uint32_t t3, uint32_t index) {
+  const uint32_t low = index & 0x07070707;
+  return __builtin_amdgcn_perm(__builtin_amdgcn_perm(t3, t2, low), __builtin_amdgcn_perm(t1, t0, low), 0x03020100 | (index & 0x08080808) >> 1);
+}
 KERF_DEVICE float from_half(uint16_t bits) { return __half2float(__ushort_as_half(bits)); }
 KERF_DEVICE uint16_t to_half(float x) { return __half_as_ushort(__float2half_rn(x)); }
 KERF_DEVICE int atomic_add(int* to, int x) { return atomicAdd(to, x); }

@@ -1,0 +1,71 @@
+// Values of any format as f32: rows of a table (Rows), and a whole tensor (Convert).
+#include "backends/gpu/unpack.h"
+
+namespace kerf::KERF_GPU_NS {
+namespace {
+
+constexpr int kThreads = 128;
+
+struct RowsArgs {
+  const std::byte* table;
+  const int32_t* ids;  // null: all rows in order
+  float* y;            // [rows, cols]
+  int64_t rows, cols, row_bytes;
+};
+
+/// A thread decodes what one group() gives, or one float.
+template <class F>
+constexpr int kPiece = quant::AffineFormat<F> ? 16 : 1;
+
+template <class F>
+KERF_GLOBAL(kThreads)
+decode_pieces(RowsArgs a) {
+  const int64_t i = static_cast<int64_t>(block_x()) * kThreads + thread_x(), pieces = a.cols / kPiece<F>;
+  if (i >= a.rows * pieces) return;
+  const int64_t t = i / pieces, piece = i % pieces;
+  const std::byte* row = a.table + (a.ids ? a.ids[t] : t) * a.row_bytes;
+  float* y = a.y + t * a.cols + piece * kPiece<F>;
+  if constexpr (quant::AffineFormat<F>) {
+    const Group g = group_of_row<F>(row, piece);
+    KERF_UNROLL
+    for (int j = 0; j < 16; ++j) y[j] = value_of<F>(g, j);
+  } else {
+    *y = float_of<F>(reinterpret_cast<const typename F::Block*>(row)[piece]);
+  }
+}
+
+void run(const Call& call, const int32_t* ids, int64_t rows) {
+  const TensorView& table = call.in[0];
+  const RowsArgs a{.table = table.as<const std::byte>(),
+                   .ids = ids,
+                   .y = call.out[0].as<float>(),
+                   .rows = rows,
+                   .cols = table.desc.cols(),
+                   .row_bytes = table.desc.row_bytes()};
+  quant::Formats::visit(table.desc.dtype, [&]<class F>(F) {
+    launch(call, {.kernel = "decode_pieces", .blocks = {blocks_for(rows * a.cols / kPiece<F>, kThreads)}, .threads = kThreads}, decode_pieces<F>, a);
+  });
+}
+
+Support fits(const Problem& p) {
+  return require(quant::Formats::visit(p.in[0].dtype, [](auto) {}), "the format has no decoder here");
+}
+
+}  // namespace
+
+void rows(Registry::Adder registry) {
+  registry.add({.op = Rows::name,
+                .variant = "1_group",
+                .note = "a thread per sixteen values of a block, or per float",
+                .preference = 1,
+                .accepts = fits,
+                .run = [](const Problem&, const Call& call) { run(call, call.in[1].as<const int32_t>(), call.in[1].desc.cols()); }});
+  registry.add({.op = Convert::name,
+                .variant = "f32.1_group",
+                .note = "a thread per sixteen values of a block, or per float",
+                .preference = 1,
+                .accepts = [](const Problem& p) { return p.out[0].dtype == DType::f32 ? fits(p) : Support{"writes f32"}; },
+                .run = [](const Problem&, const Call& call) { run(call, nullptr, call.in[0].desc.rows()); }});
+}
+
+}  // namespace kerf::KERF_GPU_NS
