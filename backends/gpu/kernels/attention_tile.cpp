@@ -49,6 +49,11 @@ struct Shared {
   static constexpr int staged = std::max(2 * keys, kRows);  // rows: keys and values, before them the queries
 };
 
+/// Keys from `begin` to before `end`. In 32 bits: registers are scarce here.
+struct Span {
+  int begin, end;
+};
+
 /// Query rows of a block: row r is token r / group and head r % group of those that share the key/value head.
 struct RowIndex {
   int64_t first, count;
@@ -89,11 +94,11 @@ KERF_DEVICE Words4 convert8(const std::byte* row, int d) {
 
 /// Rows s0 ... of a cache to shared memory; zeros where nobody of the block looks, since nothing is known of what lies there.
 template <class Cache, int HD, int keys>
-KERF_DEVICE void stage_rows(const CacheRows& cache, int64_t s0, attention::Range seen, int hd, uint16_t (*staged)[HD + kPad]) {
+KERF_DEVICE void stage_rows(const CacheRows& cache, int s0, Span seen, int hd, uint16_t (*staged)[HD + kPad]) {
   const auto each = [&](auto&& copy) {
     for (int i = static_cast<int>(thread_x()); i < keys * (HD / 8); i += kThreads) {
       const int key = i / (HD / 8), d = i % (HD / 8) * 8;
-      const int64_t s = s0 + key;
+      const int s = s0 + key;
       if (s >= seen.begin && s < seen.end && d < hd)
         copy(&staged[key][d], cache.row(s), d);
       else
@@ -108,14 +113,14 @@ KERF_DEVICE void stage_rows(const CacheRows& cache, int64_t s0, attention::Range
   copy_commit();
 }
 
-/// What a wave has of 16 rows. A lane's part of `max`, `sum` and `scale` is one number for each of its elements of a tile, that of the row.
+/// What a wave has of 16 rows. A lane's part of `max` and `sum` is one number for each of its elements of a tile, that of the row.
 template <int HD>
 struct WaveRows {
   Tile16 q[HD / 16];
-  Sums out[HD / 16], max, sum, scale;
+  Sums out[HD / 16], max, sum;
 };
 
-/// Scores to weights, and what was summed so far to the new maximum. `first_row` is that of the 16 in the block.
+/// Scores to weights, and what was summed so far to the new maximum.
 template <class Cache, int HD, int keys>
 KERF_DEVICE void soften(WaveRows<HD>& rows, Sums (&s)[keys / 16]) {
   Sums max = rows.max, factor;
@@ -151,8 +156,7 @@ attend_tiles(AttentionArgs a) {
   KERF_SHARED(Words4, memory, [Layout::staged * Layout::stride / 8]);
   KERF_SHARED(Words4, weight_memory, [kRows * Layout::weight_stride / 8]);
   KERF_SHARED(float, scales, [kRows]);
-  KERF_SHARED(int, begins, [kRows]);  // keys that a row sees
-  KERF_SHARED(int, ends, [kRows]);
+  KERF_SHARED(Span, visible, [kRows]);
   auto* staged = reinterpret_cast<uint16_t(*)[Layout::stride]>(&memory[0]);
   auto* weights = reinterpret_cast<uint16_t(*)[Layout::weight_stride]>(&weight_memory[0]);
   auto *staged_keys = staged, *staged_values = staged + keys;
@@ -166,7 +170,7 @@ attend_tiles(AttentionArgs a) {
   stage_queries<Cache, HD>(a, index, staged, scales);
   if (const int r = static_cast<int>(thread_x()); r < kRows) {
     const attention::Range mine = index.exists(r) ? a.keys(index.token(r)) : attention::Range{};
-    begins[r] = static_cast<int>(mine.begin), ends[r] = static_cast<int>(mine.end);
+    visible[r] = {static_cast<int>(mine.begin), static_cast<int>(mine.end)};
   }
   block_sync();
 
@@ -180,18 +184,17 @@ attend_tiles(AttentionArgs a) {
       rows[r].out[j] = {};
     }
     rows[r].sum = {};
-    for_each(rows[r].scale, [&](int row, int, float& x) { x = scales[first_row + 16 * r + row]; });
     KERF_UNROLL
     for (int e = 0; e < Sums::n; ++e) rows[r].max.e[e] = kNothing;
   }
-  attention::Range seen{.begin = begins[0], .end = ends[0]}, common = seen;  // by any row, and by all that there are
+  Span seen = visible[0], common = seen;  // by any row, and by all that there are
   for (int r = 1; r < kRows && index.exists(r); ++r) {
-    seen = {std::min<int64_t>(seen.begin, begins[r]), std::max<int64_t>(seen.end, ends[r])};
-    common = {std::max<int64_t>(common.begin, begins[r]), std::min<int64_t>(common.end, ends[r])};
+    seen = {std::min(seen.begin, visible[r].begin), std::max(seen.end, visible[r].end)};
+    common = {std::max(common.begin, visible[r].begin), std::min(common.end, visible[r].end)};
   }
   block_sync();
 
-  int64_t s0 = seen.begin / keys * keys;
+  int s0 = seen.begin / keys * keys;
   stage_rows<Cache, HD, keys>(k, s0, seen, a.hd, staged_keys);
   for (; s0 < seen.end; s0 += keys) {
     stage_rows<Cache, HD, keys>(v, s0, seen, a.hd, staged_values);
@@ -216,12 +219,12 @@ attend_tiles(AttentionArgs a) {
       const int first = first_row + 16 * r;
       KERF_UNROLL
       for (int j = 0; j < keys / 16; ++j) {
-        KERF_UNROLL
-        for (int e = 0; e < Sums::n; ++e) s[r][j].e[e] *= rows[r].scale.e[e];
+        for_each(s[r][j], [&](int row, int, float& x) { x *= scales[first + row]; });
         if (masks)
           for_each(s[r][j], [&](int row, int column, float& x) {
-            const int64_t key = s0 + 16 * j + column;
-            if (key < begins[first + row] || key >= ends[first + row]) x = kNothing;
+            const int key = s0 + 16 * j + column;
+            const Span sees = visible[first + row];
+            if (key < sees.begin || key >= sees.end) x = kNothing;
           });
       }
       soften<Cache, HD, keys>(rows[r], s[r]);
