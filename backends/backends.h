@@ -18,7 +18,7 @@ std::span<const DeviceKind> device_kinds();
 
 void fill_reference(Registry& registry);
 void fill_cpu(Registry& registry);
-void fill_emu(Registry& registry);    // GPU kernels on an emulator: these two are in every build as well
+void fill_emu(Registry& registry);  // GPU kernels on an emulator: these two are in every build as well
 void fill_emu64(Registry& registry);
 
 }  // namespace kerf

@@ -28,7 +28,9 @@ std::vector<CoverageRow> kernel_coverage(const Registry& registry) {
   std::vector<std::string> backends;
   constexpr std::array<std::string_view, 3> kSameAsEmu{"emu64", "cuda", "hip"};  // compiled from the same files
   for (const auto& k : registry.all())
-    if (std::find(kSameAsEmu.begin(), kSameAsEmu.end(), k.backend) == kSameAsEmu.end() && std::find(backends.begin(), backends.end(), k.backend) == backends.end()) backends.emplace_back(k.backend);
+    if (std::find(kSameAsEmu.begin(), kSameAsEmu.end(), k.backend) == kSameAsEmu.end() &&
+        std::find(backends.begin(), backends.end(), k.backend) == backends.end())
+      backends.emplace_back(k.backend);
   std::vector<CoverageRow> rows;
   for (const auto op : op_names()) {
     std::vector<std::string> types;

@@ -97,7 +97,8 @@ TEST_CASE("models in parts on the host and two emulated GPUs") {
       {"all but experts", {{"_exps", "cpu", "test"}, {".", "emu:0", "test"}}},
       {"a layer each", {{R"(blk\.0\.)", "emu:0", "test"}, {".", "emu:1", "test"}}},
   };
-  for (const std::string name : {"llama", "qwen2", "qwen3", "tiny_mixtral_a", "tiny_qwen2_moe_a", "tiny_qwen3_moe_a", "tiny_qwen3_next_a", "tiny_qwen3_5_moe_a"}) {
+  for (const std::string name :
+       {"llama", "qwen2", "qwen3", "tiny_mixtral_a", "tiny_qwen2_moe_a", "tiny_qwen3_moe_a", "tiny_qwen3_next_a", "tiny_qwen3_5_moe_a"}) {
     const Golden g = golden(name);
     for (const auto& cut : cuts) {
       INFO(name << ", on a GPU: " << cut.what);

@@ -10,7 +10,7 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int64_t kBytesPerBlock = 64 << 10;
 constexpr unsigned kMostBlocks = 4096;  // a few waves of blocks on the largest GPU
-constexpr int kRounds = 64;            // of the arithmetic probes
+constexpr int kRounds = 64;             // of the arithmetic probes
 constexpr int kChains = 8;              // independent sums: more than the latency of one
 
 struct alignas(16) Four {
