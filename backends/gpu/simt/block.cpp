@@ -152,7 +152,10 @@ void Block::finish() {
 void Block::pause() {
   Thread& t = *threads_[current_];
   const unsigned self = current_;
-  t.fiber.pause();
+  {
+    const watch::Seeing seeing;
+    t.fiber.pause();
+  }
   current_ = self;
 }
 

@@ -189,11 +189,11 @@ namespace watch {
 extern const size_t kUnordered = 2;
 void release(void* token) { __tsan_release(token); }
 void acquire(void* token) { __tsan_acquire(token); }
-Blind::Blind() {
+static void look_away() {
   AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
   AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
 }
-Blind::~Blind() {
+static void look_again() {
   AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
   AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
 }
@@ -201,9 +201,13 @@ Blind::~Blind() {
 extern const size_t kUnordered = 1;
 void release(void*) {}
 void acquire(void*) {}
-Blind::Blind() = default;
-Blind::~Blind() = default;
+static void look_away() {}
+static void look_again() {}
 #endif
+Blind::Blind() { look_away(); }
+Blind::~Blind() { look_again(); }
+Seeing::Seeing() { look_again(); }
+Seeing::~Seeing() { look_away(); }
 }  // namespace watch
 
 #if defined(KERF_ASAN)

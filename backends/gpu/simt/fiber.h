@@ -57,6 +57,14 @@ class Blind {
   Blind(const Blind&) = delete;
   Blind& operator=(const Blind&) = delete;
 };
+/// Within a Blind, for a fiber that pauses: one that is never resumed must not end blind.
+class Seeing {
+ public:
+  Seeing();
+  ~Seeing();
+  Seeing(const Seeing&) = delete;
+  Seeing& operator=(const Seeing&) = delete;
+};
 }  // namespace watch
 
 /// What ASan and MSan are told; nothing in other builds.
