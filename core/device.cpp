@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
@@ -117,10 +118,11 @@ Buffer PrivateMemory::allocate(const DeviceId& id, int64_t bytes) {
   const int64_t mapped = (bytes + page - 1) / page * page;
   void* p = mmap(nullptr, static_cast<size_t>(mapped), open_ ? PROT_READ | PROT_WRITE : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (p == MAP_FAILED) no_memory(id, bytes);
-  mapped_[p] = mapped;
+  mapped_.push_back({p, mapped});
   return {p, bytes, [this](void* data, int64_t) {
-            munmap(data, static_cast<size_t>(mapped_[data]));
-            mapped_.erase(data);
+            const auto m = std::find_if(mapped_.begin(), mapped_.end(), [&](const Mapping& x) { return x.data == data; });
+            munmap(data, static_cast<size_t>(m->size));
+            mapped_.erase(m);
           }};
 }
 

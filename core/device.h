@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -53,7 +52,11 @@ class PrivateMemory {
   void close() noexcept;
 
  private:
-  std::map<void*, int64_t> mapped_;
+  struct Mapping {
+    void* data;
+    int64_t size;
+  };
+  std::vector<Mapping> mapped_;
   bool open_ = false;
 };
 
