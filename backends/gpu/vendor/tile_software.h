@@ -61,19 +61,20 @@ KERF_DEVICE void load_b(Tile16& t, const uint16_t* from, int stride) { soft_load
 KERF_DEVICE void load_bt(Tile16& t, const uint16_t* from, int stride) { soft_load_transposed(t.r, from, stride); }
 KERF_DEVICE void load_a(Tile8& t, const int8_t* from, int stride) { soft_load(t.r, from, stride, false); }
 KERF_DEVICE void load_b(Tile8& t, const int8_t* from, int stride) { soft_load(t.r, from, stride, true); }
-KERF_DEVICE void mma_f16(Sums& c, const Tile16& a, const Tile16& b) {
+// Functions, not inlined: a kernel has dozens of these products, each of 64 shuffles and more; a compiler needs minutes for them.
+__device__ __noinline__ static void mma_f16(Sums& c, const Tile16& a, const Tile16& b) {
   soft_multiply(c, a.r, b.r, [](float sum, uint32_t x, uint32_t y) {
     sum = fmaf(from_half(static_cast<uint16_t>(x)), from_half(static_cast<uint16_t>(y)), sum);
     return fmaf(from_half(static_cast<uint16_t>(x >> 16)), from_half(static_cast<uint16_t>(y >> 16)), sum);
   });
 }
-KERF_DEVICE void mma_bf16(Sums& c, const Tile16& a, const Tile16& b) {
+__device__ __noinline__ static void mma_bf16(Sums& c, const Tile16& a, const Tile16& b) {
   soft_multiply(c, a.r, b.r, [](float sum, uint32_t x, uint32_t y) {
     sum = fmaf(bf16_to_float(static_cast<uint16_t>(x)), bf16_to_float(static_cast<uint16_t>(y)), sum);
     return fmaf(bf16_to_float(static_cast<uint16_t>(x >> 16)), bf16_to_float(static_cast<uint16_t>(y >> 16)), sum);
   });
 }
-KERF_DEVICE void mma_s8(IntSums& c, const Tile8& a, const Tile8& b) {
+__device__ __noinline__ static void mma_s8(IntSums& c, const Tile8& a, const Tile8& b) {
   soft_multiply(c, a.r, b.r, [](int32_t sum, uint32_t x, uint32_t y) { return dot4(x, y, sum); });
 }
 inline constexpr int kRowLanes = 4;
