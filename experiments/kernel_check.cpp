@@ -161,11 +161,13 @@ std::vector<KernelReport> KernelChecker::test(const Registry& registry, const Se
     if (!select.op.empty() && select.op != op) continue;
     std::vector<const Kernel*> kernels;
     std::vector<size_t> report_of;
+    const DeviceId where = select.device ? select.device->id() : kHost;
     for (const auto& k : registry.all()) {
       if (k.op != op || k.isa < select.least || !k.name().starts_with(select.prefix)) continue;
-      if (!runs_on(k.backend, select.device ? select.device->id() : kHost)) continue;
       KernelReport report{.kernel = k.name()};
-      if (k.isa > select.isa)
+      if (!runs_on(k.backend, where))
+        report.skipped = fmt::format("does not run on {}", where);
+      else if (k.isa > select.isa)
         report.skipped = fmt::format("needs {}, this machine has {}", name_of(k.isa), name_of(select.isa));
       else
         kernels.push_back(&k), report_of.push_back(reports.size());

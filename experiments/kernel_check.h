@@ -56,7 +56,7 @@ class KernelChecker {
     Isa isa = Isa::base;           // what this machine has
     Isa least = Isa::base;         // only kernels that need at least this
     uint64_t seed = 1;
-    Device* device = nullptr;             // where kernels run; null: the host. Kernels that do not run there are left out.
+    Device* device = nullptr;             // where kernels run; null: the host. Kernels that do not run there are reported as skipped.
     std::function<void()> before_each{};  // called before each case; may throw to end the test
   };
   /// Every selected kernel on every selected case it accepts. A kernel that no case reaches fails, unless the selection

@@ -24,7 +24,7 @@ class Backends(program.Case):
 
     def test_the_build_says_what_it_has(self):
         listed = {k["backend"] for k in self.kerf("kernels", "list", "--json").json["kernels"]}
-        self.assertEqual(listed, {"reference", "cpu"} | {name for name in LIBRARIES if built(name)})
+        self.assertEqual(listed, {"reference", "cpu", "emu", "emu64"} | {name for name in LIBRARIES if built(name)})
         line = self.kerf("logits", "-m", model(), "--tokens", self.ids([1]), "--backend", "abacus", code=2).err
         for name in ("reference", "cpu", *LIBRARIES):
             self.assertEqual(name in line, name in listed, line)

@@ -13,7 +13,7 @@ class Kernels(program.Case):
         names = [k["name"] for k in rows]
         self.assertEqual(len(names), len(set(names)))
         self.assertLessEqual({"cpu", "reference"}, {k["backend"] for k in rows})
-        self.assertLessEqual({k["backend"] for k in rows}, {"cpu", "reference", "eigen", "onednn"})  # the libraries where they are installed
+        self.assertLessEqual({k["backend"] for k in rows}, {"cpu", "reference", "emu", "emu64", "eigen", "onednn", "cuda", "hip"})  # the last four where they are installed
         for k in rows:
             self.assertTrue(k["name"].startswith(f"{k['backend']}/{k['op']}"), k)
             self.assertIn(k["isa"], ("base", "avx2", "avx512", "vnni", "amx"))
@@ -78,6 +78,12 @@ class Kernels(program.Case):
         result = self.kerf("kernels", "test", "rope_t", "--json").json
         self.assertEqual({k["name"] for k in self.listed("rope_t")}, {k["kernel"] for k in result["kernels"]})
         self.refused(2, "kernels", "test", "frobnicate", says=["frobnicate"])
+
+    def test_devices_run_the_kernels_of_their_kind(self):
+        result = self.kerf("kernels", "test", "emu/add", "--device", "emu:0=64MiB,reverse", "--json").json
+        self.assertTrue(all(k["cases"] > 0 and k["failed"] == 0 for k in result["kernels"]), result)
+        self.refused(2, "kernels", "test", "emu/add", says=["emu/add", "cpu", "--device emu:0"])
+        self.refused(2, "kernels", "test", "emu/add", "--device", "abacus:0=1GiB", says=["abacus:0", "emu:N"])
 
     def test_isa_limits_the_test(self):
         result = self.kerf("kernels", "test", "cpu/swiglu", "--isa", "base", "--json").json
