@@ -133,14 +133,16 @@ bool KernelPolicy::fuses(std::string_view name) const {
 std::string_view kind_of(std::string_view device) { return device.substr(0, device.find(':')); }
 
 bool runs_on(std::string_view backend, std::string_view device) {
-  const auto& own = kDeviceBackends;
-  const auto has_kernels = [&](std::string_view kind) { return std::find(own.begin(), own.end(), kind) != own.end(); };
-  return has_kernels(backend) || has_kernels(kind_of(device)) ? backend == kind_of(device) : true;
+  const std::string_view kind = kind_of(device);
+  if (backend == kind) return true;
+  for (const std::string_view own : kDeviceBackends)
+    if (own == backend || own == kind) return false;
+  return true;
 }
 
 KernelPolicy policy_on(const KernelPolicy& policy, std::string_view device) {
   KernelPolicy here = policy;
-  if (runs_on(kind_of(device), device) && !runs_on("cpu", device)) here.backends = {std::string(kind_of(device))};
+  if (!runs_on("cpu", device)) here.backends = {std::string(kind_of(device))};
   std::erase_if(here.pins,
                 [&](const KernelPolicy::Pin& pin) { return !runs_on(std::string_view(pin.kernel).substr(0, pin.kernel.find('/')), device); });
   return here;
