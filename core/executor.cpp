@@ -215,7 +215,7 @@ void Program::run_island(Island& island, ThreadPool& pool, ExecutorCounters& cou
   const auto launch_all = [&] {
     for (size_t i = island.first; i < island.end; ++i) {
       launch(actions_[i], pool);
-      if (after_step && !island.recording) after_step();
+      if (after_step) after_step();
     }
   };
   // A shape that comes once (the rest of a prompt) is not worth a recording.

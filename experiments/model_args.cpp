@@ -51,7 +51,10 @@ std::string fusion_names() {
 KernelPolicy kernel_policy(const ModelArgs& args) {
   KernelPolicy policy{.backends = split(args.backend, ','), .isa = detect_isa()};
   for (const auto& b : policy.backends)
-    if (const auto names = backend_names(); std::find(names.begin(), names.end(), b) == names.end())
+    if (!runs_on(b, kHost))
+      throw Error(ErrorKind::usage, fmt::format("kernels of {} run on devices of their own", b), "--backend",
+                  fmt::format("leave it out, and place weights there: --device {}:0=4GiB -ngl 99", b));
+    else if (const auto names = backend_names(); std::find(names.begin(), names.end(), b) == names.end())
       throw Error(ErrorKind::usage, fmt::format("no backend is called \"{}\"", printable(b)), "--backend",
                   fmt::format("this build has {}; kerf version says what was left out and why", fmt::join(names, ", ")));
   if (!args.isa.empty()) {

@@ -114,6 +114,10 @@ Session::Session(SessionOptions options, const Registry& registry, const Progres
     if (!registry_.find(pin.kernel))
       throw Error(ErrorKind::usage, fmt::format("no kernel is named \"{}\"", printable(pin.kernel)), "--kernel " + pin.op,
                   "kerf kernels list shows all names");
+  for (const auto& pin : options_.policy.pins)
+    if (std::none_of(devices_.begin(), devices_.end(), [&](const auto& d) { return runs_on(registry_.find(pin.kernel)->backend, d->id()); }))
+      throw Error(ErrorKind::usage, fmt::format("{} runs on no device of this run", pin.kernel), "--kernel " + pin.op,
+                  fmt::format("add --device {}:0=4GiB and place weights there", registry_.find(pin.kernel)->backend));
   // Shapes that every run may need decide the memory: the largest micro-batch and one token.
   const Plan& large = *planned(options_.micro_batch, options_.max_outputs).plan;
   const Plan& small = *planned(1, 1).plan;

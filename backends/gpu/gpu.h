@@ -21,6 +21,9 @@ KERF_DEVICE float warp_max(float x) {
   return x;
 }
 
+KERF_DEVICE float sigmoid(float x) { return 1 / (1 + expf(-x)); }
+KERF_DEVICE float silu(float x) { return x / (1 + expf(-x)); }
+
 /// Sum over a block of `threads`; the same bits in all of them. `part` is shared memory for one value a warp, free before and after
 /// by a barrier.
 template <int threads, class T>

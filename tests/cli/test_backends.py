@@ -28,6 +28,11 @@ class Backends(program.Case):
         line = self.kerf("logits", "-m", model(), "--tokens", self.ids([1]), "--backend", "abacus", code=2).err
         for name in ("reference", "cpu", *LIBRARIES):
             self.assertEqual(name in line, name in listed, line)
+
+    def test_kernels_of_devices_are_not_for_the_host(self):
+        for words in (("--backend", "emu"), ("--kernel", "matmul=emu/matmul.1_plain")):
+            line = self.kerf("logits", "-m", model(), "--tokens", self.ids([1]), *words, code=2).err
+            self.assertIn("--device emu:0", line)
         for name in LIBRARIES:
             if not built(name):
                 self.refused(2, "logits", "-m", model(), "--tokens", self.ids([1]), "--backend", name, says=(name,))

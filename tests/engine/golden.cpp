@@ -117,6 +117,17 @@ std::vector<float> logits(Session& session, const std::vector<int32_t>& tokens, 
   return all;
 }
 
+std::vector<int32_t> greedy(Session& session, const std::vector<int32_t>& prompt, size_t n) {
+  session.rewind(0);
+  std::vector<int32_t> ids;
+  std::vector<float> logits = session.forward(prompt);
+  while (true) {
+    ids.push_back(static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
+    if (ids.size() == n) return ids;
+    logits = session.forward({&ids.back(), 1});
+  }
+}
+
 double nmse(const std::vector<float>& all, const std::vector<float>& want) { return distance(last_rows(all, want), want); }
 
 double median_nmse(const std::vector<float>& all, const std::vector<float>& want, int64_t n_vocab) {

@@ -16,17 +16,6 @@ SessionOptions emulated(const std::string& path, const std::string& device = "em
   return o;
 }
 
-std::vector<int32_t> greedy(Session& session, const std::vector<int32_t>& prompt, size_t n) {
-  session.rewind(0);
-  std::vector<int32_t> ids;
-  std::vector<float> logits = session.forward(prompt);
-  while (true) {
-    ids.push_back(static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
-    if (ids.size() == n) return ids;
-    logits = session.forward({&ids.back(), 1});
-  }
-}
-
 std::vector<std::string> all_models() {
   auto names = golden_names();
   names.insert(names.end(), tiny_names().begin(), tiny_names().end());

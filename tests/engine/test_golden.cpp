@@ -15,21 +15,6 @@
 using namespace kerf;
 using namespace kerf::test;
 
-namespace {
-
-std::vector<int32_t> greedy(Session& session, const std::vector<int32_t>& prompt, size_t n) {
-  session.rewind(0);
-  std::vector<int32_t> ids;
-  std::vector<float> logits = session.forward(prompt);
-  while (true) {
-    ids.push_back(static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
-    if (ids.size() == n) return ids;
-    logits = session.forward({&ids.back(), 1});
-  }
-}
-
-}  // namespace
-
 TEST_CASE("F16 models agree with transformers and continue alike") {
   for (const auto& name : golden_names()) {
     const Golden g = golden(name);

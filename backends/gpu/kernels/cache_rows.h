@@ -2,7 +2,7 @@
 // are compiled once for all pairs of formats.
 #pragma once
 #include "attention/spec.h"
-#include "backends/gpu/gpu.h"
+#include "backends/gpu/kernels/memory.h"
 #include "quant/formats.h"
 
 namespace kerf::KERF_GPU_NS {
@@ -46,14 +46,6 @@ KERF_DEVICE float value_at(const std::byte* row, int i) {
   return F::at(reinterpret_cast<const typename F::Block*>(row)[i / n], i % n);
 }
 
-/// What one instruction reads or writes, of memory of any type.
-struct alignas(16) [[gnu::may_alias]] Words4 {
-  uint32_t w[4];
-};
-struct alignas(16) [[gnu::may_alias]] Floats4 {
-  float v[4];
-};
-
 /// Eight values of memory at a multiple of 16 bytes.
 KERF_DEVICE void load8(const float* at, float (&x)[8]) {
   const auto* quads = reinterpret_cast<const Floats4*>(at);
@@ -65,12 +57,10 @@ KERF_DEVICE void load8(const float* at, float (&x)[8]) {
 /// Four bytes of a block, whose size says what they are a multiple of.
 template <class Block>
 KERF_DEVICE uint32_t word_of(const void* at) {
-  if constexpr (sizeof(Block) % 4 == 0) {
-    return *static_cast<const uint32_t*>(at);
-  } else {
-    const auto* halves = static_cast<const uint16_t*>(at);
-    return halves[0] | static_cast<uint32_t>(halves[1]) << 16;
-  }
+  if constexpr (sizeof(Block) % 4 == 0)
+    return load<uint32_t>(at);
+  else
+    return four(at);
 }
 
 /// Values j to j + 7 of a block, j a multiple of 8: their codes are eight bytes, or one half of each of eight.

@@ -7,8 +7,6 @@ namespace {
 
 constexpr int kThreads = 128;
 
-KERF_DEVICE float sigmoid(float x) { return 1 / (1 + expf(-x)); }
-
 struct GateArgs {
   const float *alpha, *dt_bias, *a, *beta;  // [T, H], [H], [H], [T, H]
   float *g, *b;                             // [T, H]

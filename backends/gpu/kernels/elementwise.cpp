@@ -19,7 +19,7 @@ struct Sum {
 };
 struct Swish {
   static constexpr std::string_view name = SwiGlu::name;
-  KERF_DEVICE static float of(float gate, float up) { return gate / (1 + expf(-gate)) * up; }
+  KERF_DEVICE static float of(float gate, float up) { return silu(gate) * up; }
 };
 struct Gate {
   static constexpr std::string_view name = SigmoidGate::name;

@@ -1,5 +1,5 @@
 // 1_plain: a thread per output, any format, one value after the other through the format's definition.
-#include "backends/gpu/product.h"
+#include "backends/gpu/kernels/product.h"
 
 namespace kerf::KERF_GPU_NS {
 namespace {

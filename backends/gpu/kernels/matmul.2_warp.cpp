@@ -1,7 +1,7 @@
 // 2_warp: a warp per two rows of the weight, up to eight tokens at a time. The lanes read consecutive pieces of a row, decoded
 // sixteen values at a time; each value meets all tokens. For weights of floats this is how a few tokens are computed.
-#include "backends/gpu/product.h"
-#include "backends/gpu/unpack.h"
+#include "backends/gpu/kernels/product.h"
+#include "backends/gpu/kernels/unpack.h"
 
 namespace kerf::KERF_GPU_NS {
 namespace {

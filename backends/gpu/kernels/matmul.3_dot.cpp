@@ -1,7 +1,7 @@
 // 3_dot: quantized weights and activations in q8_g16. Four products of bytes are one instruction; a group of sixteen is four of them
 // and one scaling:  d * (scale * (sum code*q - offset * sum q) - min * sum q).  One to eight tokens: how text is generated.
-#include "backends/gpu/product.h"
-#include "backends/gpu/unpack.h"
+#include "backends/gpu/kernels/product.h"
+#include "backends/gpu/kernels/unpack.h"
 
 namespace kerf::KERF_GPU_NS {
 namespace {

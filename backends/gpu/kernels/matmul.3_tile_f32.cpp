@@ -1,7 +1,7 @@
 // 3_tile_f32: many tokens in f32, for weights of f32 and for GPUs without matrix units. A block keeps a tile of activations and one
 // of decoded weights in shared memory, where each value is read by many threads (Volkov & Demmel 2008); a thread has 4 x 8 sums.
-#include "backends/gpu/product.h"
-#include "backends/gpu/unpack.h"
+#include "backends/gpu/kernels/product.h"
+#include "backends/gpu/kernels/unpack.h"
 
 namespace kerf::KERF_GPU_NS {
 namespace {
@@ -48,10 +48,6 @@ KERF_DEVICE void store_w(Tiles& s, const Product& p, int64_t n0, int64_t k0) {
     }
   }
 }
-
-struct alignas(16) Floats4 {
-  float v[4];
-};
 
 template <class F>
 KERF_GLOBAL(kThreads)

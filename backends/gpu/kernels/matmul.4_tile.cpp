@@ -1,5 +1,5 @@
-// 4_tile: many tokens, on matrix units (backends/gpu/tile16.h).
-#include "backends/gpu/tile16.h"
+// 4_tile: many tokens, on matrix units (backends/gpu/kernels/tile16.h).
+#include "backends/gpu/kernels/tile16.h"
 
 namespace kerf::KERF_GPU_NS {
 namespace {

@@ -28,7 +28,7 @@ KERF_DEVICE void write(const NormArgs& a, int64_t group, int i, float by) {
   const int64_t at = group * a.n + i;
   float y = a.x[at] * by;
   if constexpr (norm != Norm::l2) y *= a.w[i];
-  if constexpr (norm == Norm::gated) y *= a.z[at] / (1 + expf(-a.z[at]));
+  if constexpr (norm == Norm::gated) y *= silu(a.z[at]);
   a.y[at] = y;
 }
 

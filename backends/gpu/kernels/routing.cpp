@@ -1,6 +1,6 @@
 // What surrounds the experts of a layer (Shazeer et al. 2017): router, which chooses them for each token, and expert_sum, which
 // puts together what they made of it.
-#include "backends/gpu/gpu.h"
+#include "backends/gpu/kernels/experts.h"
 
 namespace kerf::KERF_GPU_NS {
 namespace {
@@ -87,10 +87,7 @@ struct SumArgs {
 /// Block (i, t): values i * kThreads .. of token t.
 KERF_GLOBAL(kThreads) sum_slots(SumArgs a) {
   const int64_t e = static_cast<int64_t>(block_x()) * kThreads + thread_x(), first = static_cast<int64_t>(block_y()) * a.used;
-  if (e >= a.E) return;
-  float sum = 0;
-  for (int64_t s = first; s < first + a.used; ++s) sum = fmaf(a.weights[s], a.y[s * a.E + e], sum);
-  a.out[first / a.used * a.E + e] = sum;
+  if (e < a.E) a.out[first / a.used * a.E + e] = sum_of_slots(a.weights, a.y, first, a.used, a.E, e);
 }
 
 void run_sum(const Problem& p, const Call& call) {

@@ -1,5 +1,5 @@
 // Values of any format as f32: rows of a table (Rows), and a whole tensor (Convert).
-#include "backends/gpu/unpack.h"
+#include "backends/gpu/kernels/unpack.h"
 
 namespace kerf::KERF_GPU_NS {
 namespace {
@@ -47,9 +47,7 @@ void run(const Call& call, const int32_t* ids, int64_t rows) {
   });
 }
 
-Support fits(const Problem& p) {
-  return require(quant::Formats::visit(p.in[0].dtype, [](auto) {}), "the format has no decoder here");
-}
+Support fits(const Problem& p) { return require(is_decodable(p.in[0].dtype), "the format has no decoder here"); }
 
 }  // namespace
 

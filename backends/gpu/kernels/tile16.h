@@ -9,8 +9,8 @@
 // by its inverse. Decoded weights have no such scale: scales of all formats are f16 times small integers, so values are multiples of
 // 2^-24 and lose nothing below; one above 65504 becomes infinite, and a sum that is not finite is computed again in f32.
 #pragma once
-#include "backends/gpu/product.h"
-#include "backends/gpu/unpack.h"
+#include "backends/gpu/kernels/product.h"
+#include "backends/gpu/kernels/unpack.h"
 
 namespace kerf::KERF_GPU_NS::tile16 {
 

@@ -1,10 +1,10 @@
-// backends/gpu/unpack.h against the definitions: on the emulator's words it is host code.
+// backends/gpu/kernels/unpack.h against the definitions: on the emulator's words it is host code.
 #include <cmath>
 #include <cstring>
 #include <random>
 #include <vector>
 
-#include "backends/gpu/unpack.h"
+#include "backends/gpu/kernels/unpack.h"
 #include "core/dtype.h"
 #include "tests/catch.h"
 

@@ -1,8 +1,7 @@
 // What all kernels of expert_matmul, expert_swiglu and expert_matmul_sum know of a problem. Slot s of token s / used reads the
 // matrix of expert ids[s]; its activations are row s of x, or the row of its token.
 #pragma once
-#include "backends/gpu/gpu.h"
-#include "quant/formats.h"
+#include "backends/gpu/kernels/unpack.h"
 
 namespace kerf::KERF_GPU_NS {
 
@@ -40,11 +39,18 @@ inline ExpertArgs expert_args(const Problem& p, const Call& call, size_t w = 1) 
           .by_slot = x.rows() == ids.size()};
 }
 
+/// What the experts of a token made of one column, in the order of its slots, the first of which is `first`. y [slots, N].
+KERF_DEVICE float sum_of_slots(const float* weights, const float* y, int64_t first, int used, int64_t N, int64_t column) {
+  float sum = 0;
+  for (int64_t s = first; s < first + used; ++s) sum = fmaf(weights[s], y[s * N + column], sum);
+  return sum;
+}
+
 inline Support accepts_experts(const Problem& p, DType x) {
   const ExpertInputs e = *expert_inputs(p.op);
   if (p.in[0].dtype != x) return {"activations are in another format"};
   for (size_t i = e.first; i < e.first + e.count; ++i)
-    if (!quant::Formats::visit(p.in[i].dtype, [](auto) {})) return {"the weights' format has no decoder"};
+    if (!is_decodable(p.in[i].dtype)) return {"the weights' format has no decoder"};
   return require(p.in[e.ids].size() < 65536, "more slots than a grid has rows");
 }
 

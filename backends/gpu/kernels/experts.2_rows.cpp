@@ -1,7 +1,7 @@
 // expert_matmul, expert_swiglu and expert_matmul_sum for few tokens: a warp per two rows of a slot's expert, whose lanes take groups of
 // sixteen values. Both rows share the activations; of expert_swiglu they are one of gate and one of up.
-#include "backends/gpu/experts.h"
-#include "backends/gpu/unpack.h"
+#include "backends/gpu/kernels/experts.h"
+#include "backends/gpu/kernels/unpack.h"
 
 namespace kerf::KERF_GPU_NS {
 namespace {
@@ -103,7 +103,7 @@ swiglu_rows(ExpertArgs a) {
   const int64_t n = static_cast<int64_t>(block_x()) * kWarps + warp(), s = block_y();
   if (n >= a.N) return;
   const Pair y = dot_rows<F, Input>(a, s, a.row(a.w, s, n), a.row(a.up, s, n));
-  if (lane() == 0) a.out[s * a.N + n] = y.first / (1 + expf(-y.first)) * y.second;
+  if (lane() == 0) a.out[s * a.N + n] = silu(y.first) * y.second;
 }
 
 constexpr int kMostUsed = 16;
@@ -173,7 +173,7 @@ void add_rungs(Registry::Adder& registry) {
 
 }  // namespace
 
-void expert_rows(Registry::Adder registry) {
+void experts_2_rows(Registry::Adder registry) {
   add_rungs<ExpertMatMul>(registry);
   add_rungs<ExpertSwiGlu>(registry);
   add_rungs<ExpertMatMulSum>(registry);

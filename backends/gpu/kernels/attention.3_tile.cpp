@@ -296,7 +296,7 @@ Support fits_other(const Problem& p) {
 
 }  // namespace
 
-void attention_tile(Registry::Adder registry) {
+void attention_3_tile(Registry::Adder registry) {
   registry.add({.op = Attention::name,
                 .variant = "f16.3_tile",
                 .improves = "1_plain",

@@ -1,7 +1,7 @@
 // expert_matmul, expert_swiglu and expert_matmul_sum whose products are launches of their own: what the fused ops do with them is a
 // launch behind. Gate and up may be of different formats here.
 #pragma once
-#include "backends/gpu/experts.h"
+#include "backends/gpu/kernels/experts.h"
 
 namespace kerf::KERF_GPU_NS {
 
@@ -15,19 +15,15 @@ struct CombineArgs {
   int used;
 };
 
-/// Products of the slots of a token are added in their order.
 template <class Op>
 KERF_GLOBAL(kCombineThreads)
 combine(CombineArgs a) {
   const int64_t i = static_cast<int64_t>(block_x()) * kCombineThreads + thread_x();
   if (i >= a.n) return;
   if constexpr (std::is_same_v<Op, ExpertSwiGlu>) {
-    a.out[i] = a.out[i] / (1 + expf(-a.out[i])) * a.y[i];
+    a.out[i] = silu(a.out[i]) * a.y[i];
   } else {
-    const int64_t first = i / a.N * a.used, column = i % a.N;
-    float sum = 0;
-    for (int64_t s = first; s < first + a.used; ++s) sum = fmaf(a.weights[s], a.y[s * a.N + column], sum);
-    a.out[i] = sum;
+    a.out[i] = sum_of_slots(a.weights, a.y, i / a.N * a.used, a.used, a.N, i % a.N);
   }
 }
 

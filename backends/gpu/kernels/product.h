@@ -1,8 +1,7 @@
 // What the kernels of MatMul, MatMuls and MatMulSwiGlu share: each of these ops is one or more products y = x w^T, where a kernel does
 // one thing more with a sum before it writes it. So a rung of the ladder serves all three.
 #pragma once
-#include "backends/gpu/gpu.h"
-#include "quant/formats.h"
+#include "backends/gpu/kernels/unpack.h"
 
 namespace kerf::KERF_GPU_NS {
 
@@ -18,7 +17,6 @@ struct Product {
   Finish finish;
 };
 
-KERF_DEVICE float silu(float x) { return x / (1 + expf(-x)); }
 KERF_DEVICE void write(const Product& p, int64_t t, int64_t n, float sum) {
   float& y = p.y[t * p.N + n];
   if (p.finish == Finish::add) sum += p.other[t * p.other_step + n];
@@ -80,13 +78,6 @@ bool all_weights(const Problem& p, Fn&& fits) {
     if (!fits(p.in[1 + i].dtype)) return false;
   return true;
 }
-inline bool is_affine(DType t) {
-  return quant::AffineFormats::visit(t, [](auto) {});
-}
-inline bool is_decodable(DType t) {
-  return quant::Formats::visit(t, [](auto) {});
-}
-
 /// The kernel for the three ops.
 inline void add_products(Registry::Adder& registry, Kernel kernel) {
   for (const auto op : {MatMul::name, MatMuls::name, MatMulSwiGlu::name}) {

@@ -1,5 +1,5 @@
 // expert_matmul, expert_swiglu and expert_matmul_sum, rung 1.
-#include "backends/gpu/expert_products.h"
+#include "backends/gpu/kernels/expert_products.h"
 
 namespace kerf::KERF_GPU_NS {
 namespace {
@@ -45,7 +45,7 @@ void add_rung(Registry::Adder& registry) {
 
 }  // namespace
 
-void experts(Registry::Adder registry) {
+void experts_1_plain(Registry::Adder registry) {
   add_rung<ExpertMatMul>(registry);
   add_rung<ExpertSwiGlu>(registry);
   add_rung<ExpertMatMulSum>(registry);

@@ -1,10 +1,10 @@
 // expert_matmul, expert_swiglu and expert_matmul_sum for many tokens. Slots are put in the order of their experts, each expert's filled
-// up to whole tiles of 64; then its matrix meets its tiles on matrix units (backends/gpu/tile16.h). How many tiles an expert has is known
+// up to whole tiles of 64; then its matrix meets its tiles on matrix units (backends/gpu/kernels/tile16.h). How many tiles an expert has is known
 // to the device only, so the grid has as many as there can be, and blocks behind the last leave.
 #include <bit>
 
-#include "backends/gpu/expert_products.h"
-#include "backends/gpu/tile16.h"
+#include "backends/gpu/kernels/expert_products.h"
+#include "backends/gpu/kernels/tile16.h"
 
 namespace kerf::KERF_GPU_NS {
 namespace {
@@ -95,9 +95,7 @@ multiply_groups(GroupArgs a) {
 /// As many as all slots fill, and one for each expert that has any, whose last may hold a single slot.
 int64_t most_tiles(int64_t slots, int64_t experts) { return slots / kTokens + (slots < experts ? slots : experts); }
 
-int parts_of(DType w) {
-  return quant::AffineFormats::visit(w, [](auto) {}) ? 1 : 2;
-}
+int parts_of(DType w) { return is_affine(w) ? 1 : 2; }
 
 struct Grouped {
   static size_t bytes(const Problem& p) { return layout(p, nullptr, {}, parts_of(p.in[1].dtype)).second; }
@@ -177,9 +175,6 @@ Support accepts(const Problem& p) {
   return require(p.in[e.ids].size() >= kSlotsPerExpert * p.in[1].shape[1], "less than 8 slots an expert");
 }
 
-bool is_quantized(DType t) {
-  return quant::AffineFormats::visit(t, [](auto) {});
-}
 bool is_f16(DType t) { return t == DType::f16; }
 bool is_bf16(DType t) { return t == DType::bf16; }
 
@@ -196,14 +191,14 @@ void add_rungs(Registry::Adder& registry) {
     k.variant = std::move(variant), k.unit = unit, k.accepts = accepts;
     registry.add(std::move(k));
   };
-  add("4_grouped", 0x1p-11, accepts<is_quantized>);
+  add("4_grouped", 0x1p-11, accepts<is_affine>);
   add("4_grouped_f16", 0x1p-21, accepts<is_f16>);
   add("4_grouped_bf16", 0x1p-16, accepts<is_bf16>);
 }
 
 }  // namespace
 
-void expert_tiles(Registry::Adder registry) {
+void experts_4_grouped(Registry::Adder registry) {
   add_rungs<ExpertMatMul>(registry);
   add_rungs<ExpertSwiGlu>(registry);
   add_rungs<ExpertMatMulSum>(registry);

@@ -6,7 +6,7 @@
 // whether or not a compiler makes one fma of product and difference: scale * code has at most 11 + 7 + 6 bits, so it is exact.
 // Blocks of 18, 22, 34, 110 and 210 bytes start at multiples of 2 only.
 #pragma once
-#include "backends/gpu/gpu.h"
+#include "backends/gpu/kernels/memory.h"
 #include "quant/formats.h"
 
 namespace kerf::KERF_GPU_NS {
@@ -16,16 +16,13 @@ struct Group {
   float scale, min;  // min is 0 where F has none
 };
 
-template <class T>
-KERF_DEVICE T load(const void* p) {
-  return *static_cast<const T*>(p);
+/// Whether a format can be unpacked so, and whether kernels can decode it at all.
+inline bool is_affine(DType t) {
+  return quant::AffineFormats::visit(t, [](auto) {});
 }
-struct alignas(16) Words4 {
-  uint32_t w[4];
-};
-struct alignas(8) Words2 {
-  uint32_t w[2];
-};
+inline bool is_decodable(DType t) {
+  return quant::Formats::visit(t, [](auto) {});
+}
 
 /// Sixteen bytes at a multiple of `alignment`. At a multiple of 2 that is none of 4, four aligned words from two bytes before and
 /// the last two bytes: half as many loads as of two bytes each. (No tensor starts there, so it has two bytes before.)
@@ -49,13 +46,10 @@ KERF_DEVICE Words4 sixteen(const uint8_t* p) {
     return out;
   }
 }
-/// Four bytes at a multiple of 2.
-KERF_DEVICE uint32_t four(const uint8_t* p) { return load<uint16_t>(p) | static_cast<uint32_t>(load<uint16_t>(p + 2)) << 16; }
-
 /// Bits 4i .. 4i+3 of `bits`, each the lowest of a byte: bit j is moved by 7j.
 KERF_DEVICE uint32_t spread(uint32_t bits, int i) { return (bits >> (4 * i) & 15) * 0x00204081u & 0x01010101u; }
 
-/// f(word, i) for each of the four words.
+/// The four words f(0) .. f(3).
 template <class Fn>
 KERF_DEVICE void each_word(uint32_t (&code)[4], Fn&& f) {
   KERF_UNROLL
