@@ -32,7 +32,7 @@ def demangled(names):
 def threads_of(source):
     """Kernel name -> threads of its blocks, where the source gives them as a number or by a constant of the file."""
     text = source.read_text()
-    constants = {name: int(value) for name, value in re.findall(r"constexpr (?:unsigned|int)\s+(k\w+) = (\d+);", text)}
+    constants = {"kLanes": 32} | {name: int(value) for name, value in re.findall(r"\b(k[A-Z]\w*) = (\d+)[;,]", text)}
     found = {}
     for expression, name in re.findall(r"KERF_GLOBAL\(([^()]+)\)\s*(\w+)\(", text):
         try:
@@ -92,7 +92,8 @@ def collect(build):
     targets = sorted(re.search(r"KERF_HIP_ARCHS:\w+=(.*)", cache)[1].split(";"))
     raw = []
     for vendor in ("cuda", "hip"):
-        for log in sorted((folder / vendor).glob("*.log")):
+        logs = [folder / vendor / f"{source.stem}.log" for source in sorted((HERE / "kernels").glob("*.cpp"))]
+        for log in filter(pathlib.Path.exists, logs):
             rows = cuda_rows(log) if vendor == "cuda" else hip_rows(log, targets)
             raw += [(log.stem, *r) for r in rows]
     names = demangled(sorted({r[3] for r in raw}))
