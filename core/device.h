@@ -3,6 +3,7 @@
 // Only the executor calls upload() and download(), and only for Copy steps, for loading weights to their homes and for keeping
 // states; observers download what they show.
 #pragma once
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -60,6 +61,14 @@ class PrivateMemory {
   bool open_ = false;
 };
 
+/// A function that runs on a device, and how often at once.
+struct LaunchedKernel {
+  std::string function{};
+  std::array<unsigned, 3> blocks{};
+  unsigned threads = 1;  // of a block
+  size_t shared = 0;     // bytes that the launch adds to what the function declares
+};
+
 /// What steps launched on a device, kept to be launched again as a whole (a graph of CUDA or HIP): one call of the runtime instead
 /// of one per kernel, which is most of the time of a token of a small model.
 class Recording {
@@ -69,6 +78,8 @@ class Recording {
   Recording(const Recording&) = delete;
   Recording& operator=(const Recording&) = delete;
   virtual void replay() = 0;
+  /// In order.
+  virtual const std::vector<LaunchedKernel>& launches() const = 0;
 };
 
 class Device {

@@ -120,7 +120,7 @@ struct SynthArgs {
   bool list = false, dry_run = false;
 };
 struct KernelArgs {
-  std::string action{};  // list explain test bench coverage
+  std::string action{};  // list explain test bench launches coverage
   std::vector<std::string> filter{};
   ModelArgs model{};
   uint64_t seed = 1;
@@ -129,7 +129,7 @@ struct KernelArgs {
   std::string shape{};  // --shape N,K of matmul; empty: a feed-forward matrix
   std::vector<int64_t> tokens{1, 4, 16, 64, 512};
   std::string roof{};
-  std::string device{};  // test and bench: where kernels run; empty: the host
+  std::string device{};  // test, bench, launches: where kernels run; empty: the host, for launches emu:0
 };
 
 }  // namespace kerf

@@ -380,6 +380,13 @@ Command parse_command_line(const std::vector<std::string>& words) {
     });
     return k;
   };
+  const auto add_tokens_and_shape = [&](CLI::App* action) {
+    action->add_option("-T,--tokens", kernels.tokens, "batch sizes, a list")
+        ->delimiter(',')
+        ->check(CLI::Range(int64_t{1}, int64_t{65536}))
+        ->capture_default_str();
+    action->add_option("--shape", kernels.shape, "N,K: rows and columns of the weights of matmul (default 8960,1536)");
+  };
   auto* k = kernel_action("list", "what exists", "kerf kernels list matmul.q4_k");
   k->add_option("filter", kernels.filter, "only names that contain one of these");
   k = kernel_action("explain", "which kernel each op of a model gets, and why not the others", "kerf kernels explain -m model.gguf blk.0.attn_q");
@@ -394,15 +401,16 @@ Command parse_command_line(const std::vector<std::string>& words) {
   k = kernel_action("bench", "speed of kernels: GB/s, GFLOP/s and percent of the roof", "kerf kernels bench matmul.q4_k -T 1,512");
   k->add_option("filter", kernels.filter, "only names that contain one of these");
   k->add_option("--seconds", kernels.seconds, "time for each row")->check(CLI::Range(0.001, 3600.0))->capture_default_str();
-  k->add_option("-T,--tokens", kernels.tokens, "batch sizes, a list")
-      ->delimiter(',')
-      ->check(CLI::Range(int64_t{1}, int64_t{65536}))
-      ->capture_default_str();
-  k->add_option("--shape", kernels.shape, "N,K: rows and columns of the weights of matmul (default 8960,1536)");
+  add_tokens_and_shape(k);
   k->add_option("--device", kernels.device, device_help("run them there; without it, those of the host"));
   add_roof(k, kernels.roof);
   k->add_option("--isa", kernels.model.isa, "highest instruction set to use");
   k->add_option("-t,--threads", kernels.model.threads, "threads")->check(CLI::Range(1, 1024));
+  k = kernel_action("launches", "what kernels of GPUs launch: functions, blocks, threads, shared memory; arithmetic and bytes of the problem",
+                    "kerf kernels launches emu/matmul -T 1,512");
+  k->add_option("filter", kernels.filter, "only names that contain one of these");
+  add_tokens_and_shape(k);
+  k->add_option("--device", kernels.device, device_help("a device that has the kernels; default emu:0=1GiB"));
   k = kernel_action("ladder", "the rungs of one computation from naive to best, side by side", "kerf kernels ladder matmul.q4_k -T 1,512");
   k->add_option("name", ladder.name, "op, or op.type: matmul.q4_k, attention, attention.q8_0, rms_norm")->required();
   k->add_option("-T,--tokens", ladder.tokens, "tokens, a list (default: 1,512 for matmul and attention, else 32)")

@@ -134,6 +134,7 @@ int kernels_command(const KernelArgs& args, const Io& io) {
   if (args.action == "explain") return explain_choice(args, registry, io);
   if (args.action == "test") return test(args, registry, io);
   if (args.action == "bench") return kernels_bench(args, registry, io);
+  if (args.action == "launches") return kernels_launches(args, registry, io);
   return coverage(registry, io);
 }
 

@@ -12,6 +12,7 @@ bool name_matches(std::string_view name, const std::vector<std::string>& words);
 /// @throws Error(usage) saying that no kernel has one of the words in its name
 [[noreturn]] void no_name_matches(const KernelArgs& args);
 
+int kernels_launches(const KernelArgs& args, const Registry& registry, const Io& io);
 int kernels_bench(const KernelArgs& args, const Registry& registry, const Io& io);
 
 }  // namespace kerf

@@ -34,7 +34,7 @@ def threads_of(source):
     text = source.read_text()
     constants = {"kLanes": 32} | {name: int(value) for name, value in re.findall(r"\b(k[A-Z]\w*) = (\d+)[;,]", text)}
     found = {}
-    for expression, name in re.findall(r"KERF_GLOBAL\(([^()]+)\)\s*(\w+)\(", text):
+    for expression, name in re.findall(r"KERF_GLOBAL\(([^(),]+)(?:,.*)?\)\s*(\w+)\(", text):
         try:
             found[name] = eval(expression, {"__builtins__": {}}, constants)  # noqa: S307 - sums and products of our own constants
         except NameError:
@@ -74,16 +74,21 @@ def hip_rows(log, targets):
             yield "hip", targets[seen[kernel]], kernel, row
 
 
+def blocks_at_once(target, registers, shared, threads):
+    """Blocks that a multiprocessor of NVIDIA's holds, bound by registers, shared memory and threads."""
+    most_registers, most_shared, most_threads = CUDA[target]
+    warps = -(-threads // 32)
+    per_warp = -(-registers * 32 // 256) * 256
+    return min(most_threads // (warps * 32), most_registers // per_warp // warps, most_shared // (shared + RESERVED_SHARED))
+
+
 def occupancy(vendor, target, row, threads):
     if vendor == "hip":  # the compiler's own figure; a SIMD of CDNA has 8 waves at once, of RDNA 16
         return f"{100 * row['waves'] / (8 if target == 'gfx90a' else 16):.0f} %"
     if not threads or target not in CUDA:
         return "-"
-    registers, shared, most = CUDA[target]
-    warps = -(-threads // 32)
-    per_warp = -(-row["registers"] * 32 // 256) * 256
-    blocks = min(most // (warps * 32), registers // per_warp // warps, shared // (row["shared"] + RESERVED_SHARED))
-    return f"{100 * blocks * warps * 32 / most:.0f} %"
+    blocks = blocks_at_once(target, row["registers"], row["shared"], threads)
+    return f"{100 * blocks * -(-threads // 32) * 32 / CUDA[target][2]:.0f} %"
 
 
 def collect(build):
@@ -130,4 +135,5 @@ def main():
         sys.exit("\n".join(problems))
 
 
-main()
+if __name__ == "__main__":
+    main()

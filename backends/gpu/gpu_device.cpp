@@ -109,9 +109,13 @@ class GpuDevice final : public Device {
   std::unique_ptr<Recording> record(const std::function<void()>& steps) override {
     check(begin_capture(stream_), "the begin of a graph");
     Graph graph{};
+    std::vector<LaunchedKernel> launches;
+    launches_ = &launches;
     try {
       steps();
+      launches_ = nullptr;
     } catch (...) {
+      launches_ = nullptr;
       if (end_capture(stream_, &graph) == kSuccess && graph) ignore(destroy_graph(graph));
       throw;
     }
@@ -120,7 +124,7 @@ class GpuDevice final : public Device {
     const Status s = make_executable(&executable, graph);
     ignore(destroy_graph(graph));
     check(s, "a graph");
-    return std::make_unique<LaunchGraph>(*this, executable);
+    return std::make_unique<LaunchGraph>(*this, executable, std::move(launches));
   }
 
   void enter() override { check(use_device(number_), "the device"); }
@@ -136,13 +140,16 @@ class GpuDevice final : public Device {
   };
   class LaunchGraph final : public Recording {
    public:
-    LaunchGraph(GpuDevice& device, Executable executable) : device_(device), executable_(executable) {}
+    LaunchGraph(GpuDevice& device, Executable executable, std::vector<LaunchedKernel> launches)
+        : device_(device), executable_(executable), launches_(std::move(launches)) {}
     ~LaunchGraph() override { ignore(destroy_executable(executable_)); }
     void replay() override { device_.check(launch_graph(executable_, device_.stream_), "a graph"); }
+    const std::vector<LaunchedKernel>& launches() const override { return launches_; }
 
    private:
     GpuDevice& device_;
     Executable executable_;
+    std::vector<LaunchedKernel> launches_;
   };
   struct Pinned {
     void* bytes = nullptr;
@@ -152,6 +159,9 @@ class GpuDevice final : public Device {
   void launch(const gpu::Launch& l, const void* kernel, void** arguments) {
     last_ = fmt::format("{} ({}: {}x{}x{} blocks of {} threads, {} bytes of dynamic shared memory)", kernel_->name(), l.kernel, l.blocks.x,
                         l.blocks.y, l.blocks.z, l.threads, l.shared);
+    if (launches_)
+      launches_->push_back(
+          {.function = std::string(l.kernel), .blocks = {l.blocks.x, l.blocks.y, l.blocks.z}, .threads = l.threads, .shared = l.shared});
     check(launch_kernel(kernel, l.blocks.x, l.blocks.y, l.blocks.z, l.threads, arguments, l.shared, stream_), last_);
   }
   /// An error of a launch shows at once; one of its execution at a later call, whatever that is for.
@@ -167,6 +177,7 @@ class GpuDevice final : public Device {
   std::array<Pinned, 2> pinned_{};
   size_t next_ = 0;
   const Kernel* kernel_ = nullptr;
+  std::vector<LaunchedKernel>* launches_ = nullptr;  // of the graph that is being captured
   std::string last_{};
 };
 

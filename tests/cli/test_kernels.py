@@ -1,4 +1,4 @@
-"""kerf kernels: list, explain, test, bench, coverage."""
+"""kerf kernels: list, explain, test, bench, launches, coverage."""
 
 import program
 from program import model
@@ -102,6 +102,22 @@ class Kernels(program.Case):
         self.assertIn("GB/s", text)
         self.assertIn("cpu/add", text)
         self.refused(2, "kernels", "bench", "--seconds", "0")
+
+    def test_launches(self):
+        document = self.kerf("kernels", "launches", "emu/rms_norm.1_warp", "emu/matmul.4_tile", "-T", "1,512", "--shape", "256,64", "--json").json
+        rows = {(r["kernel"], r["tokens"]): r for r in document["rows"]}
+        norm = rows["emu/rms_norm.1_warp", 512]
+        self.assertEqual(norm["bytes"], 4 * (2 * 512 * 2048 + 2048))
+        self.assertEqual(norm["launches"], [{"function": "warp_norm", "blocks": [128, 1, 1], "threads": 128, "dynamic_shared_bytes": 0}])
+        self.assertNotIn(("emu/matmul.4_tile", 1), rows)  # for more than 8 tokens
+        tile = rows["emu/matmul.4_tile", 512]
+        self.assertEqual(tile["flops"], 2 * 512 * 256 * 64)
+        self.assertEqual([x["function"] for x in tile["launches"]], ["round_rows", "multiply_tiles"])
+        text = self.kerf("kernels", "launches", "emu64/rms_norm.1_warp", "-T", "512", "--device", "emu64:0=1GiB").text
+        self.assertIn("warp_norm 128 x 128\n", text)
+        self.refused(2, "kernels", "launches", "cpu/add", says=["emu:0"])
+        self.refused(2, "kernels", "launches", "cpu/add", "--device", "pretend:0=1GiB", says=["launches nothing"])
+        self.refused(2, "kernels", "launches", "nonsense", says=["nonsense"])
 
     def test_coverage(self):
         document = self.kerf("kernels", "coverage", "--json").json

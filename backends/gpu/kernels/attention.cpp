@@ -196,8 +196,26 @@ struct Values {
   }
 };
 
-template <int pack>
-KERF_GLOBAL(kThreads)
+/// Caches of f16, which are the usual ones, have a kernel without the branches and registers that the formats take in the other.
+struct HalfRows {
+  template <class Fn>
+  KERF_DEVICE static void with_format(DType, Fn&& f) {
+    f(quant::F16{});
+  }
+};
+struct AnyRows {
+  template <class Fn>
+  KERF_DEVICE static void with_format(DType type, Fn&& f) {
+    KERF_GPU_NS::with_format(type, f);
+  }
+};
+
+/// Blocks that a multiprocessor should hold; 0: as the compiler likes, who for these others would spill (sm_90).
+template <class Rows, int pack>
+constexpr int kBlocksAtOnce = std::is_same_v<Rows, HalfRows> ? (pack == 8 ? 3 : 0) : (pack <= 2 ? 3 : 2);
+
+template <class Rows, int pack>
+KERF_GLOBAL(kThreads, (kBlocksAtOnce<Rows, pack>))
 attend_split(SplitArgs args) {
   KERF_SHARED_DYNAMIC(float, q);  // [pack][hd]
   KERF_SHARED(float, scores, [pack][kTile]);
@@ -220,11 +238,11 @@ attend_split(SplitArgs args) {
   for (int64_t tile = split; tile < tiles.count; tile += args.splits) {
     const int64_t s0 = (tiles.first + tile) * kTile;
     block_sync();
-    with_format(k.dtype, [&]<class F>(F) { score_tile<F, pack>(k, s0, keys, q, a.hd, scores); });
+    Rows::with_format(k.dtype, [&]<class F>(F) { score_tile<F, pack>(k, s0, keys, q, a.hd, scores); });
     block_sync();
     softmax.step(scores, factors);
     block_sync();
-    with_format(v.dtype, [&]<class F>(F) { values.template add_tile<F>(v, s0, keys, scores, factors); });
+    Rows::with_format(v.dtype, [&]<class F>(F) { values.template add_tile<F>(v, s0, keys, scores, factors); });
   }
 
   KERF_UNROLL
@@ -279,21 +297,23 @@ size_t split_bytes(const Problem& p) {
   return static_cast<size_t>(rows * (p.in[1].cols() + 2)) * sizeof(float);
 }
 
+template <class Rows>
+auto splits_with(int pack) {
+  return pack == 1 ? attend_split<Rows, 1> : pack == 2 ? attend_split<Rows, 2> : pack == 4 ? attend_split<Rows, 4> : attend_split<Rows, kMaxPack>;
+}
+
 void run_splits(const Problem& p, const Call& call) {
   const AttentionArgs a = attention_args(p, call);
   const SplitArgs args{.a = a, .parts = reinterpret_cast<float*>(call.scratch.data()), .splits = splits_of(p), .packs = packs_of(a.group)};
   const int pack = pack_of(a.group);
   const auto T = static_cast<unsigned>(a.T);
+  const bool is_half = a.k.dtype == DType::f16 && a.v.dtype == DType::f16;
   launch(call,
          {.kernel = "attend_split",
           .blocks = {static_cast<unsigned>(args.splits), static_cast<unsigned>(a.n_head / a.group * args.packs), T},
           .threads = kThreads,
           .shared = static_cast<size_t>(pack * a.hd) * sizeof(float)},
-         pack == 1   ? attend_split<1>
-         : pack == 2 ? attend_split<2>
-         : pack == 4 ? attend_split<4>
-                     : attend_split<kMaxPack>,
-         args);
+         is_half ? splits_with<HalfRows>(pack) : splits_with<AnyRows>(pack), args);
   launch(call, {.kernel = "merge_splits", .blocks = {static_cast<unsigned>(a.n_head), T}, .threads = kThreads}, merge_splits, args);
 }
 

@@ -27,8 +27,12 @@ KERF_DEVICE void decode(const std::byte* row, int64_t i, float (&v)[n]) {
   }
 }
 
+/// Blocks for a multiprocessor; 0: as the compiler likes, who for these would spill (sm_90).
+template <class F, int tokens>
+constexpr int kBlocksAtOnce = tokens == 4 && quant::AffineFormat<F> ? 5 : 0;
+
 template <class F, int n, int tokens>
-KERF_GLOBAL(kWarps* kLanes)
+KERF_GLOBAL(kWarps* kLanes, (kBlocksAtOnce<F, tokens>))
 dot_warp(Product p) {
   const int64_t first = (static_cast<int64_t>(block_x()) * kWarps + warp()) * kRows, t0 = static_cast<int64_t>(block_y()) * tokens;
   if (first >= p.N) return;

@@ -34,17 +34,25 @@ class Queue::Tape final : public Recording {
  public:
   explicit Tape(Queue& queue) : queue_(queue) {}
   void replay() override {
-    for (const auto& l : launched) queue_.execute(l);
+    for (const auto& l : launched_) queue_.execute(l);
   }
-  std::vector<Launched> launched;
+  const std::vector<LaunchedKernel>& launches() const override { return launches_; }
+  void add(Launched l) {
+    const LaunchShape& s = l.shape;
+    launches_.push_back(
+        {.function = std::string(s.kernel), .blocks = {s.blocks.x, s.blocks.y, s.blocks.z}, .threads = s.threads, .shared = s.shared});
+    launched_.push_back(std::move(l));
+  }
 
  private:
   Queue& queue_;
+  std::vector<Launched> launched_;
+  std::vector<LaunchedKernel> launches_;
 };
 
 std::unique_ptr<Recording> Queue::record(const std::function<void()>& steps) {
   auto tape = std::make_unique<Tape>(*this);
-  tape_ = &tape->launched;
+  tape_ = tape.get();
   try {
     steps();
   } catch (...) {
@@ -57,7 +65,7 @@ std::unique_ptr<Recording> Queue::record(const std::function<void()>& steps) {
 
 void Queue::launch(const LaunchShape& shape, const std::function<void()>& kernel, ThreadPool& pool) {
   if (tape_)
-    tape_->push_back({shape, kernel, &pool});
+    tape_->add({shape, kernel, &pool});
   else
     execute({shape, kernel, &pool});
 }

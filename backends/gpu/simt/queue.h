@@ -38,7 +38,7 @@ class Queue final : public DeviceQueue {
   std::unique_ptr<Block> take_block();
   Options options_;
   Counters counters_;
-  std::vector<Launched>* tape_ = nullptr;       // while it records
+  Tape* tape_ = nullptr;                        // while it records
   std::mutex mutex_;                            // of the two below
   std::vector<std::unique_ptr<Block>> blocks_;  // that no thread runs; kept, as their stacks are mapped once
 };

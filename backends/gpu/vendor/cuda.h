@@ -11,7 +11,7 @@
 
 #define KERF_GPU_NS cuda
 #define KERF_GPU_BACKEND "cuda"
-#define KERF_GLOBAL(threads) static __global__ void __launch_bounds__(threads)
+#define KERF_GLOBAL(...) static __global__ void __launch_bounds__(__VA_ARGS__)
 #define KERF_DEVICE __device__ __forceinline__
 #define KERF_UNROLL _Pragma("unroll")
 #define KERF_SHARED(type, name, ...) __shared__ type name __VA_ARGS__

@@ -18,7 +18,7 @@
 #define KERF_GPU_BACKEND "emu"
 #endif
 
-#define KERF_GLOBAL(threads) static void
+#define KERF_GLOBAL(...) static void
 #define KERF_DEVICE inline
 #define KERF_UNROLL
 #define KERF_SHARED(type, name, ...)    \

@@ -12,7 +12,7 @@
 
 #define KERF_GPU_NS hip
 #define KERF_GPU_BACKEND "hip"
-#define KERF_GLOBAL(threads) static __global__ void __launch_bounds__(threads)
+#define KERF_GLOBAL(threads, ...) static __global__ void __launch_bounds__(threads)  // its second number counts waves, not blocks
 #define KERF_DEVICE __device__ __forceinline__
 #define KERF_UNROLL _Pragma("unroll")
 #define KERF_SHARED(type, name, ...) __shared__ type name __VA_ARGS__
