@@ -70,6 +70,7 @@ std::vector<Problem> problems_of(std::string_view op, const WeightShape& shape, 
         all.push_back(problem(RopeCache{.rope = {.head_dim = kHead, .pairing = RopePairing::neox}},
                               {q, k, k, matrix(DType::f32, T, kHead), cache, cache, positions}));
     });
+    if (op == Convert::name && t != DType::f32 && weights) all.push_back(problem(Convert{.to = DType::f16}, {w}));
     if (op == Convert::name && interleaved(t) && weights) all.push_back(problem(Convert{.to = *interleaved(t)}, {w}));
   }
   each([&](int64_t T) {

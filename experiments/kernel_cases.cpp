@@ -177,8 +177,13 @@ void cases_of(Cases& cases, const SwiGlu&) {
 
 void cases_of(Cases& cases, const Convert&) {
   for (const DType from : weight_types())
-    for (const int64_t T : {1, 5})
-      add(cases, Convert{DType::f32}, {matrix(from, T, info(from).block_values == 1 ? 37 : 2 * info(from).block_values)});
+    for (const DType to : {DType::f32, DType::f16, DType::bf16})
+      for (const int64_t T : {1, 5}) {
+        const int64_t block = info(from).block_values;
+        if (from == DType::f32 && to != DType::f32) continue;  // below
+        add(cases, Convert{to}, {matrix(from, T, block == 1 ? 37 : 2 * block)});
+        if (block == 1) add(cases, Convert{to}, {matrix(from, T, 40)});
+      }
   for (const DType to : {DType::f16, DType::bf16, DType::q8_g16, DType::bf16_t16, DType::q15_t16})
     for (const int64_t T : {1, 3, 17})
       for (const int64_t K : {32, 33, 96, 576, 2048})

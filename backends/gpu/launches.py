@@ -3,7 +3,8 @@
 Joins what kernels launch (`kerf kernels launches`) with what compilers say of them (budget.tsv): bytes and arithmetic of a problem, and of
 the function that does the work registers, shared memory, occupancy and rounds on an H200: how often its 132 multiprocessors are
 filled with blocks; far below 1 leaves most of them idle, a little above 1 wastes a round. Bytes are those that must move: inputs read
-once, outputs written once. --check compares the table with that in FILE, --write puts it there.
+once, outputs written once. --check compares the table with that in FILE, --write puts it there. A launch of a function that
+budget.tsv does not have is an error.
 """
 import json
 import pathlib
@@ -30,6 +31,7 @@ MAIN = [
     ("expert_swiglu.4_grouped", 512, "q4_k", "multiply_groups<Q4_K>"),
     ("gated_delta_rule.1_serial", 1, "", "serial<4>"),
     ("gated_delta_rule.2_chunked", 512, "", "pass"),
+    ("convert.decode.2_lanes", 512, "q4_k", "decode_lanes<Q4_K, ToHalf>"),
     ("rms_norm.1_warp", 512, "", "warp_norm<0>"),
     ("rope_cache.1_warp", 1, "f16", "rope_and_write"),
     ("router.1_warp", 512, "", "route"),
@@ -38,7 +40,7 @@ MAIN = [
 
 def rows_of(kerf):
     tokens = sorted({str(t) for _, t, _, _ in MAIN}, key=int)
-    out = subprocess.run([kerf, "kernels", "launches", *sorted({f"emu/{k}" for k, *_ in MAIN}), "-T", ",".join(tokens), "--json"], capture_output=True, text=True, check=True)
+    out = subprocess.run([kerf, "kernels", "launches", "emu/", "-T", ",".join(tokens), "--json"], capture_output=True, text=True, check=True)
     return json.loads(out.stdout)["rows"]
 
 
@@ -49,6 +51,9 @@ def table(kerf):
         _, target, _, function, *figures = line.split("\t")
         if target == TARGET:
             compiled[function] = dict(zip(budget.KEYS, map(int, figures)))
+    names = {function.split("<")[0] for function in compiled}
+    if unknown := sorted({x["function"] for r in rows for x in r["launches"]} - names):
+        sys.exit(f"budget.tsv does not have {', '.join(unknown)}")
     lines = ["| kernel | problem | MB | MFLOP | function | blocks x threads | registers | spills | shared memory | occupancy | rounds |", "|" + " --- |" * 11]
     for kernel, tokens, part, function in MAIN:
         row = next(r for r in rows if r["kernel"] == f"emu/{kernel}" and r["tokens"] == tokens and part in r["problem"])

@@ -52,8 +52,8 @@ Support accepts(const Problem& p) {
   if (auto s = require(decodable(from), "the source format has no decoder"); !s) return s;
   if (to == DType::f32 || to == interleaved(from)) return {};
   const bool known = to == DType::f16 || to == DType::bf16 || to == DType::q8_g16 || to == DType::bf16_t16 || to == DType::q15_t16;
-  return require(from == DType::f32 && known,
-                 "only f32 is converted to f16, bf16, q8_g16, bf16_t16 or q15_t16, and a weight to its own interleaved form");
+  if (to == DType::f16 || to == DType::bf16) return {};
+  return require(from == DType::f32 && known, "only f32 is converted to q8_g16, bf16_t16 or q15_t16, and a weight to its own interleaved form");
 }
 
 }  // namespace

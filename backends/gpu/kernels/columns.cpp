@@ -12,7 +12,7 @@ struct ColumnsArgs {
   unsigned n, group, first, count;
 };
 
-KERF_GLOBAL(kThreads) columns_kernel(ColumnsArgs a) {
+KERF_GLOBAL(kThreads) copy_columns(ColumnsArgs a) {
   const unsigned i = block_x() * kThreads + thread_x();
   if (i >= a.n) return;
   a.y[i] = a.x[static_cast<int64_t>(i / a.count) * a.group + a.first + i % a.count];
@@ -26,7 +26,7 @@ void run(const Problem& p, const Call& call) {
                          .group = static_cast<unsigned>(c.group),
                          .first = static_cast<unsigned>(c.first),
                          .count = static_cast<unsigned>(c.count)};
-  launch(call, {.kernel = Columns::name, .blocks = {blocks_for(args.n, kThreads)}, .threads = kThreads}, columns_kernel, args);
+  launch(call, {.kernel = "copy_columns", .blocks = {blocks_for(args.n, kThreads)}, .threads = kThreads}, copy_columns, args);
 }
 
 }  // namespace

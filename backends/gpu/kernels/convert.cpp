@@ -53,11 +53,12 @@ void run(const Problem& p, const Call& call) {
   const TensorView& x = call.in[0];
   const ConvertArgs a{.x = x.as<const float>(), .y = call.out[0].data, .rows = x.desc.rows(), .cols = x.desc.cols()};
   const DType to = p.out[0].dtype;
-  launch(call, {.kernel = "convert", .blocks = {blocks_for(a.rows * a.cols, kThreads)}, .threads = kThreads},
-         to == DType::f16    ? round_values<DType::f16>
-         : to == DType::bf16 ? round_values<DType::bf16>
-                             : encode_q8_g16,
-         a);
+  const unsigned blocks = blocks_for(a.rows * a.cols, kThreads);
+  if (to == DType::q8_g16)
+    launch(call, {.kernel = "encode_q8_g16", .blocks = {blocks}, .threads = kThreads}, encode_q8_g16, a);
+  else
+    launch(call, {.kernel = "round_values", .blocks = {blocks}, .threads = kThreads},
+           to == DType::f16 ? round_values<DType::f16> : round_values<DType::bf16>, a);
 }
 
 Support fits(const Problem& p) {

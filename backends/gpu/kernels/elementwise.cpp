@@ -45,7 +45,7 @@ void run_pairs(const Problem&, const Call& call) {
                       .cols = a.desc.cols(),
                       .b_is_row = b.desc.rows() == 1 && b.desc.cols() == a.desc.cols(),
                       .b_is_column = b.desc.cols() == 1 && a.desc.cols() != 1};
-  launch(call, {.kernel = F::name, .blocks = {blocks_for(args.n, kThreads)}, .threads = kThreads}, pairwise<F>, args);
+  launch(call, {.kernel = "pairwise", .blocks = {blocks_for(args.n, kThreads)}, .threads = kThreads}, pairwise<F>, args);
 }
 
 template <class F>

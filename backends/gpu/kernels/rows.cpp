@@ -1,4 +1,4 @@
-// Values of any format as f32: rows of a table (Rows), and a whole tensor (Convert).
+// Rows of a table of any format, as f32.
 #include "backends/gpu/kernels/unpack.h"
 
 namespace kerf::KERF_GPU_NS {
@@ -8,8 +8,8 @@ constexpr int kThreads = 128;
 
 struct RowsArgs {
   const std::byte* table;
-  const int32_t* ids;  // null: all rows in order
-  float* y;            // [rows, cols]
+  const int32_t* ids;
+  float* y;  // [rows, cols]
   int64_t rows, cols, row_bytes;
 };
 
@@ -23,7 +23,7 @@ decode_pieces(RowsArgs a) {
   const int64_t i = static_cast<int64_t>(block_x()) * kThreads + thread_x(), pieces = a.cols / kPiece<F>;
   if (i >= a.rows * pieces) return;
   const int64_t t = i / pieces, piece = i % pieces;
-  const std::byte* row = a.table + (a.ids ? a.ids[t] : t) * a.row_bytes;
+  const std::byte* row = a.table + a.ids[t] * a.row_bytes;
   float* y = a.y + t * a.cols + piece * kPiece<F>;
   if constexpr (quant::AffineFormat<F>) {
     const Group g = group_of_row<F>(row, piece);
@@ -34,20 +34,19 @@ decode_pieces(RowsArgs a) {
   }
 }
 
-void run(const Call& call, const int32_t* ids, int64_t rows) {
-  const TensorView& table = call.in[0];
+void run(const Problem&, const Call& call) {
+  const TensorView &table = call.in[0], &ids = call.in[1];
   const RowsArgs a{.table = table.as<const std::byte>(),
-                   .ids = ids,
+                   .ids = ids.as<const int32_t>(),
                    .y = call.out[0].as<float>(),
-                   .rows = rows,
+                   .rows = ids.desc.cols(),
                    .cols = table.desc.cols(),
                    .row_bytes = table.desc.row_bytes()};
   quant::Formats::visit(table.desc.dtype, [&]<class F>(F) {
-    launch(call, {.kernel = "decode_pieces", .blocks = {blocks_for(rows * a.cols / kPiece<F>, kThreads)}, .threads = kThreads}, decode_pieces<F>, a);
+    launch(call, {.kernel = "decode_pieces", .blocks = {blocks_for(a.rows * a.cols / kPiece<F>, kThreads)}, .threads = kThreads}, decode_pieces<F>,
+           a);
   });
 }
-
-Support fits(const Problem& p) { return require(is_decodable(p.in[0].dtype), "the format has no decoder here"); }
 
 }  // namespace
 
@@ -56,14 +55,8 @@ void rows(Registry::Adder registry) {
                 .variant = "1_group",
                 .note = "a thread per sixteen values of a block, or per float",
                 .preference = 1,
-                .accepts = fits,
-                .run = [](const Problem&, const Call& call) { run(call, call.in[1].as<const int32_t>(), call.in[1].desc.cols()); }});
-  registry.add({.op = Convert::name,
-                .variant = "f32.1_group",
-                .note = "a thread per sixteen values of a block, or per float",
-                .preference = 1,
-                .accepts = [](const Problem& p) { return p.out[0].dtype == DType::f32 ? fits(p) : Support{"writes f32"}; },
-                .run = [](const Problem&, const Call& call) { run(call, nullptr, call.in[0].desc.rows()); }});
+                .accepts = [](const Problem& p) { return require(is_decodable(p.in[0].dtype), "the format has no decoder here"); },
+                .run = run});
 }
 
 }  // namespace kerf::KERF_GPU_NS
