@@ -296,7 +296,7 @@ int32_t Session::forward_greedy(std::span<const int32_t> tokens) {
   KERF_CHECK(result_ == PassResult::greedy_ids, "a session of logits has no greedy ids to give");
   int32_t id = 0;
   pass(tokens, 1, [&](int64_t, const TensorView& ids) { id = *ids.as<int32_t>(); });
-  if (id < 0) throw Error(ErrorKind::runtime, fmt::format("the logit of token {} is not finite", ~id), fmt::format("position {}", position_));
+  if (id < 0) throw Error(ErrorKind::runtime, fmt::format("the logit of token {} is nan or infinite", ~id), fmt::format("position {}", position_));
   return id;
 }
 

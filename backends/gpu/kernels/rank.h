@@ -10,7 +10,7 @@ KERF_DEVICE uint32_t ordered(float x) {
   return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
 /// Of two equal values the lower id is above. 0 is below every rank of a number.
-KERF_DEVICE uint64_t rank(uint32_t ordered, unsigned id) { return static_cast<uint64_t>(ordered) << 32 | ~id; }
+KERF_DEVICE uint64_t rank(uint32_t key, unsigned id) { return static_cast<uint64_t>(key) << 32 | ~id; }
 KERF_DEVICE unsigned id_of(uint64_t rank) { return ~static_cast<unsigned>(rank); }
 
 KERF_DEVICE uint64_t higher(uint64_t a, uint64_t b) { return a > b ? a : b; }
