@@ -16,7 +16,6 @@ namespace {
 
 constexpr size_t kMaxToken = 65535;
 const std::string kPrefix = "tokenizer.ggml.";
-constexpr std::string_view kSuppressed = "tokenizer.ggml.suppress_tokens";
 
 class Reader {
  public:
@@ -169,7 +168,7 @@ class Reader {
   }
 
   void read_suppressed() {
-    const std::string key(kSuppressed);
+    const std::string key(kSuppressTokens);
     const gguf::Entry* at = nullptr;
     const gguf::Array* found = array(key, {gguf::Type::i32}, &at);
     if (!found) return;
@@ -289,8 +288,6 @@ class Reader {
 };
 
 }  // namespace
-
-bool suppresses_tokens(const gguf::File& file) { return file.find(kSuppressed) != nullptr; }
 
 bool has_vocab(const gguf::File& file) {
   const gguf::Entry* e = file.find("tokenizer.ggml.model");
