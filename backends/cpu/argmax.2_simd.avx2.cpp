@@ -10,7 +10,7 @@ void argmax_2_simd_avx2(Registry::Adder r) {
   add_rung(r, {.op = Argmax::name,
                .variant = "2_simd_avx2",
                .improves = "1_plain",
-               .note = "spans of 1024 in 8 lanes, largest value first; its place is looked for only in spans that have a new one",
+               .note = "the largest value of spans of 512, 8 lanes at a time; its place is looked for in one span at the end",
                .preference = 2,
                .isa = Isa::avx2,
                .accepts = accepts_all,

@@ -1,6 +1,5 @@
-// argmax in vectors. What is larger is asked of spans of values, in vectors that carry no ids: a maximum and a test for what is not
-// finite per vector. Only a span with a new largest value is looked through again, for its place, and that is rare: of a row in
-// random order the n-th span has one with probability 1/n, in all log(spans) of them.
+// argmax in vectors that carry no ids: a maximum and a test for what is not finite per vector. The place of the largest is looked
+// for at the end, in the one span of values that has it.
 #pragma once
 #include "backends/cpu/argmax.h"
 #include "backends/cpu/simd_batch.h"
@@ -28,7 +27,7 @@ float largest_of_span(const float* x, int64_t n, float& rest) {
   return most;
 }
 
-/// The piece from x[first] on, one value after the other, given the best before it.
+/// One value after the other from x[first] on, given the best before it.
 inline Found argmax_plainly(const float* x, int64_t first, int64_t end, Found best) {
   for (int64_t i = first; i < end; ++i) {
     if (!(x[i] - x[i] == 0)) return {x[i], ~static_cast<int32_t>(i)};
@@ -39,15 +38,17 @@ inline Found argmax_plainly(const float* x, int64_t first, int64_t end, Found be
 
 template <class B>
 Found argmax_piece(const float* x, int64_t n) {
-  constexpr int64_t kSpan = 1024;
-  Found best{x[0], 0};
-  int64_t i = 0;
-  for (; i + kSpan <= n && best.id >= 0; i += kSpan) {
+  constexpr int64_t kSpan = 512;
+  float best = x[0];
+  int64_t at = 0, i = 0;  // the span of the best so far begins at x[at]
+  for (; i + kSpan <= n; i += kSpan) {
     float zero = 0;
     const float most = largest_of_span<B>(x + i, kSpan, zero);
-    if (zero != 0 || most > best.value) best = argmax_plainly(x, i, i + kSpan, best);
+    if (zero != 0) return argmax_plainly(x, i, i + kSpan, {});
+    if (most > best) best = most, at = i;
   }
-  return best.id < 0 ? best : argmax_plainly(x, i, n, best);
+  while (at < i && x[at] != best) ++at;
+  return argmax_plainly(x, i, n, {best, static_cast<int32_t>(at)});
 }
 
 template <class B>

@@ -215,7 +215,7 @@ class Execution(program.Case):
 
     def test_greedy_plans_bring_ids_to_the_host(self):
         head = ("--device", "emu:0=64MiB", "-ot", "^output=emu:0")
-        words = ("plan", "-m", model(), *head, "--tokens", "1")
+        words = ("plan", "-m", model(), *head, "-c", "64", "--tokens", "1")
         logits, greedy = self.kerf(*words).text.splitlines(), self.kerf(*words, "--greedy").text.splitlines()
         homes = self.kerf("plan", "-m", model(), "--json").json["homes"]
         vocabulary = next(h["shape"][2] for h in homes if h["name"] == "token_embd.weight")
@@ -227,7 +227,7 @@ class Execution(program.Case):
         steps = [[x for x in lines if x.startswith(("run", "copy", "convert"))] for lines in (logits, greedy)]
         self.assertEqual(steps[0][:-1], steps[1][:-2])
         document = self.kerf(*words, "--greedy", "--json").json
-        self.assertEqual(document["plans"][0]["shape"], {"tokens": 1, "outputs": 1, "context": 4096, "result": "greedy_ids"})
+        self.assertEqual(document["plans"][0]["shape"], {"tokens": 1, "outputs": 1, "context": 64, "result": "greedy_ids"})
         self.assertEqual(document["plans"][0]["steps"][-1]["bytes"], 4)
 
     def test_run_chooses_on_the_device_what_it_would_choose_from_logits(self):
