@@ -70,6 +70,7 @@ struct CostOf {
     return {7 * p.in[0].rows() * p.in[5].size(), all_bytes()};
   }
   Cost operator()(const GatedRmsNorm&) const { return {9 * outputs(), all_bytes()}; }
+  Cost operator()(const Argmax&) const { return {p.in[0].size(), all_bytes()}; }  // a comparison
   /// Products of every slot with its expert's matrices, and the bytes of the experts that are touched.
   Cost experts() const {
     const ExpertInputs e = *expert_inputs(p.op);

@@ -175,6 +175,11 @@ struct Infer {
     expect(in[2] == in[0], "x and z of one shape", in);
     return Infer{{in[0], in[1]}}(RmsNorm{n.eps});
   }
+  Out operator()(const Argmax&) const {
+    count(1, 1);
+    expect(is_f32(in[0]) && in[0].cols() > 0 && in[0].cols() < (int64_t{1} << 31), "logits [T,V] f32 with 0 < V < 2^31", in);
+    return {matrix(DType::i32, in[0].rows(), 1)};
+  }
   Out operator()(const ExpertSwiGlu&) const {
     count(4, 4);
     expect(in[1].shape == in[2].shape, "gate and up [X,F,K]", in);

@@ -69,6 +69,7 @@ struct OpText {
     field("scale", o.scale, 0.f);
   }
   void operator()(const GatedRmsNorm& o) { field("eps", o.eps, 0.f); }
+  void operator()(const Argmax&) {}
   void operator()(const ExpertSwiGlu&) {}
   void operator()(const ExpertMatMulSum&) {}
   void operator()(const MatMuls& o) {
@@ -113,7 +114,7 @@ Problem problem(Op op, std::vector<TensorDesc> in) {
 DType own_format(const Problem& p, size_t i) {
   if (const auto from = alias_of(p.op, i)) return p.in[*from].dtype;
   if (const auto* convert = std::get_if<Convert>(&p.op)) return convert->to;
-  if (std::holds_alternative<Router>(p.op) && i == 0) return DType::i32;  // ids
+  if ((std::holds_alternative<Router>(p.op) && i == 0) || std::holds_alternative<Argmax>(p.op)) return DType::i32;  // ids
   return DType::f32;
 }
 

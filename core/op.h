@@ -175,6 +175,13 @@ struct GatedRmsNorm {
   bool operator==(const GatedRmsNorm&) const = default;
 };
 
+/// (logits [T,V] f32) -> ids [T,1] i32: the id of the largest of each row, of equal ones the lowest; 0 and -0 are equal. A row with a
+/// NaN or an infinity in it has no answer: its id is ~i, which is below 0, of the first such value i.
+struct Argmax {
+  static constexpr std::string_view name = "argmax";
+  bool operator==(const Argmax&) const = default;
+};
+
 // Fused ops: what several of the above compute in one step, so that values stay in registers and threads meet less often.
 // core/rewrite.h puts them in place of the ops they replace; each has a reference of its own.
 
@@ -222,8 +229,8 @@ struct Convert {
 };
 
 using Op = std::variant<Rows, MatMul, Add, RmsNorm, RopeTable, Rope, KvWrite, Attention, SwiGlu, Columns, SigmoidGate, Router, ExpertMatMul,
-                        ExpertSum, L2Norm, CausalConv, DeltaGates, GatedDeltaRule, GatedRmsNorm, MatMuls, MatMulSwiGlu, RopeCache, ExpertSwiGlu,
-                        ExpertMatMulSum, Convert>;
+                        ExpertSum, L2Norm, CausalConv, DeltaGates, GatedDeltaRule, GatedRmsNorm, Argmax, MatMuls, MatMulSwiGlu, RopeCache,
+                        ExpertSwiGlu, ExpertMatMulSum, Convert>;
 
 /// The input whose memory output `i` of the op is a newer version of; nothing for outputs that are values of their own.
 std::optional<size_t> alias_of(const Op& op, size_t i);

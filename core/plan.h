@@ -53,10 +53,15 @@ struct DeviceMemory {
   int64_t total() const { return weights + state + arena; }
 };
 
+/// What a pass hands to the host for each row of logits: the row, or the id of its largest value (Argmax), 4 bytes.
+enum class PassResult : uint8_t { logits, greedy_ids };
+std::string_view name_of(PassResult result);
+
 struct PlanShape {
   int64_t tokens = 1;   // in the micro-batch
   int64_t outputs = 1;  // rows of logits
   int64_t context = 0;  // positions the KV state holds
+  PassResult result = PassResult::logits;
   bool operator==(const PlanShape&) const = default;
 };
 

@@ -100,6 +100,8 @@ int64_t read_setting(const LineReader& r, size_t i, std::string_view key) {
 
 }  // namespace
 
+std::string_view name_of(PassResult result) { return result == PassResult::logits ? "logits" : "greedy_ids"; }
+
 std::string to_text(const Plan& plan, const Graph& graph) {
   std::string out = std::string(kHeader) + "\n";
   for (const auto& home : plan.placement.homes)
@@ -109,7 +111,9 @@ std::string to_text(const Plan& plan, const Graph& graph) {
     if (home.is_prepared())
       out += fmt::format("prepare {:<32} {:<10} {} -> {} {}\n", home.name, home.device, name_of(home.desc.dtype), name_of(home.stored),
                          home.prepared_by);
-  out += fmt::format("shape   tokens={} outputs={} context={}\n", plan.shape.tokens, plan.shape.outputs, plan.shape.context);
+  const auto& shape = plan.shape;
+  out += fmt::format("shape   tokens={} outputs={} context={}{}\n", shape.tokens, shape.outputs, shape.context,
+                     shape.result == PassResult::logits ? "" : fmt::format(" result={}", name_of(shape.result)));
   for (const auto& step : plan.steps) out += std::visit(StepText{plan, graph}, step);
   for (const auto& [device, m] : plan.memory)
     out += fmt::format("total   {:<10} {} bytes: {} weights, {} state, {} compute\n", device, m.total(), m.weights, m.state, m.arena);
@@ -159,8 +163,13 @@ PlanFile parse_plan_file(std::string_view text, const std::string& path) {
         r.end(7);
       } else if (kind == "shape") {
         homes_done = true;
-        file.sections.push_back(
-            {.shape = {.tokens = read_setting(r, 1, "tokens"), .outputs = read_setting(r, 2, "outputs"), .context = read_setting(r, 3, "context")}});
+        PlanShape shape{.tokens = read_setting(r, 1, "tokens"), .outputs = read_setting(r, 2, "outputs"), .context = read_setting(r, 3, "context")};
+        if (line.words.size() > 4) {  // plans for logits do not say so
+          r.literal(4, fmt::format("result={}", name_of(PassResult::greedy_ids)));
+          shape.result = PassResult::greedy_ids;
+        }
+        r.end(5);
+        file.sections.push_back({.shape = shape});
       } else if (kind == "run" || kind == "copy" || kind == "convert") {
         if (file.sections.empty()) r.fail("a shape line before the first step", kind);
         file.sections.back().steps.push_back(line);

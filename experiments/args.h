@@ -101,7 +101,8 @@ struct TraceArgs {
 };
 struct PlanArgs {
   ModelArgs model{};
-  int64_t tokens = 0;  // 0: both shapes of a run, the micro-batch and one token
+  int64_t tokens = 0;   // 0: both shapes of a run, the micro-batch and one token
+  bool greedy = false;  // the plans of `kerf run --temp 0`
   std::string save{}, why{};
 };
 struct LadderArgs {

@@ -28,6 +28,7 @@ std::vector<Problem> problems_of(std::string_view op, const WeightShape& shape, 
   constexpr int64_t kWidth = 2048, kRows = 8192, kHead = 128, kHeads = 12, kKvHeads = 2;
   constexpr int64_t kExperts = 128, kUsed = 8, kExpertRows = 768, kExpertWidth = 2048;  // Qwen3 30B-A3B
   constexpr int64_t kKeyHeads = 16, kValueHeads = 32, kTaps = 4;                        // Qwen3.5 35B-A3B
+  constexpr int64_t kVocab = 151936;                                                    // Qwen2.5, Qwen3
   const int64_t context = kDepth + *std::max_element(tokens.begin(), tokens.end());
   const auto each = [&](auto&& f) {
     for (const int64_t T : tokens) f(T);
@@ -86,6 +87,7 @@ std::vector<Problem> problems_of(std::string_view op, const WeightShape& shape, 
     if (op == Columns::name) all.push_back(problem(Columns{.group = 2 * kHead, .count = kHead}, {values}));
     if (op == SigmoidGate::name) all.push_back(problem(SigmoidGate{}, {values, values}));
     if (op == Router::name) all.push_back(problem(Router{.used = kUsed}, {matrix(DType::f32, T, kExperts)}));
+    if (op == Argmax::name) all.push_back(problem(Argmax{}, {matrix(DType::f32, T, kVocab)}));
     if (op == ExpertSum::name) all.push_back(problem(ExpertSum{}, {matrix(DType::f32, T * kUsed, kWidth), matrix(DType::f32, T, kUsed)}));
     if (op == L2Norm::name) all.push_back(problem(L2Norm{.group = kHead}, {keys}));
     if (op == CausalConv::name)

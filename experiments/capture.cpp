@@ -89,7 +89,8 @@ Capture::Capture(Session& session, const std::string& pattern, std::string folde
       if (matches_(home.name)) states_.push_back(home.name);
     }
   std::vector<std::string> inside;  // of fused steps
-  const Graph whole = session.model().graph({.tokens = 1, .outputs = 1, .context = session.context(), .k = session.k_type(), .v = session.v_type()});
+  const Graph whole = session.model().graph(
+      {.tokens = 1, .outputs = 1, .context = session.context(), .k = session.k_type(), .v = session.v_type(), .result = session.result()});
   for (const Node& node : whole.nodes())
     for (const Value v : node.out)
       if (const auto& [name, alias] = std::tie(whole[v].name, whole[v].alias_of);

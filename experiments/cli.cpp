@@ -361,6 +361,8 @@ Command parse_command_line(const std::vector<std::string>& words) {
   add_model(c, plan.model);
   c->add_option("--tokens", plan.tokens, "the plan for a micro-batch of N tokens (default: -ub and 1)")
       ->check(CLI::Range(int64_t{1}, int64_t{65536}));
+  c->add_flag("--greedy", plan.greedy,
+              "the plans of kerf run --temp 0, where the device of the head chooses the token and only its id comes to the host");
   c->add_option("--save", plan.save, "write the plan to a file that --plan reads");
   c->add_option("--why", plan.why, "where one weight or KV tensor lives, and because of which rule");
   add_common(c, common);

@@ -392,6 +392,14 @@ void cases_of(Cases& cases, const GatedRmsNorm&) {
       }
 }
 
+void cases_of(Cases& cases, const Argmax&) {
+  // Fewer values than a warp or a vector has, around one of either, around pieces of 2048 and 16384, vocabularies.
+  for (const int64_t T : {1, 3, 17})
+    for (const int64_t V : {1, 2, 7, 31, 33, 300, 1024, 2047, 2049, 5000, 16385, 40000})
+      if (T * V <= 120000) add(cases, Argmax{}, {matrix(DType::f32, T, V)});
+  for (const int64_t V : {49152, 151936}) add(cases, Argmax{}, {matrix(DType::f32, 1, V)});
+}
+
 /// Calls f(Alternative{}) for each op of the variant.
 template <class F, class... Ops>
 void for_each_op(std::variant<Ops...>*, F&& f) {

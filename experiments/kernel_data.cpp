@@ -279,6 +279,28 @@ struct MakeInputs {
   KernelInputs operator()(const Router&) const { return plain({kind, 80, false}); }
   KernelInputs operator()(const L2Norm&) const { return plain(); }
   KernelInputs operator()(const GatedRmsNorm&) const { return plain({kind, 100}); }
+  /// Rows whose largest value is anywhere, exact ones up to eight times, and -0 beside 0 where that is it; adversarial ones also with
+  /// what is not finite, anywhere and several times.
+  KernelInputs operator()(const Argmax&) const {
+    KernelInputs in = plain();
+    Random random(seed, 9);
+    const int64_t V = p.in[0].cols();
+    const auto set = [&](int64_t row, float value, int64_t most) {
+      for (int64_t n = 1 + random.below(most); n > 0; --n) put(in.bytes[0].data() + 4 * (row * V + random.below(V)), value);
+    };
+    for (int64_t t = 0; t < p.in[0].rows(); ++t) {
+      if (kind == DataKind::exact) {
+        const bool zeros = random.below(3) == 0;
+        for (int64_t i = 0; i < V; ++i) put(in.bytes[0].data() + 4 * (t * V + i), -1.f - static_cast<float>(random.below(4)));
+        set(t, zeros ? 0.f : 3.f, 4);
+        set(t, zeros ? -0.f : 3.f, 4);
+      }
+      if (kind == DataKind::adversarial && random.below(2) == 0)
+        for (const float bad : {kNan, kInfinity, -kInfinity})
+          if (random.below(2) == 0) set(t, random.below(4) == 0 ? -bad : bad, 3);
+    }
+    return in;
+  }
   KernelInputs operator()(const ExpertSum&) const { return plain(); }
   KernelInputs operator()(const ExpertMatMul&) const { return experts({kind}); }
   KernelInputs operator()(const ExpertSwiGlu&) const { return experts({kind, 100, false}); }

@@ -232,6 +232,7 @@ struct MakeGate {
                 },
                 1)};
   }
+  Gates operator()(const Argmax&) const { return {{}}; }
   Gates operator()(const L2Norm& n) const {
     const double ulps = 8 + roundings(static_cast<double>(n.group), kind) / 4;
     return {each([&](size_t i) { return Row{std::fabs(want[0][i]), ulps, 0x1p-140}; })};

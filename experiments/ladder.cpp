@@ -22,6 +22,7 @@ constexpr int64_t kWidth = 1536, kFeedForward = 8960, kHead = 128, kHeads = 12, 
 
 // Qwen3 30B-A3B's experts, Qwen3.5 35B-A3B's delta rule (heads of values; half as many of keys).
 constexpr int64_t kExperts = 128, kUsed = 8, kExpertRows = 768, kExpertWidth = 2048, kDeltaHeads = 32;
+constexpr int64_t kVocab = 151936;  // of all these models
 
 /// The alternative of Op with this name.
 template <class... Ops>
@@ -125,6 +126,7 @@ struct MakeProblems {
     op.used = kUsed;
     add(op, {x(kExperts)});
   }
+  void operator()(const Argmax& op) { add(op, {x(kVocab / shrink)}); }
   void operator()(const ExpertSum& op) {
     const int64_t tokens = x(1).rows();
     add(op, {matrix(DType::f32, tokens * kUsed, kExpertWidth), matrix(DType::f32, tokens, kUsed)});

@@ -42,7 +42,8 @@ nlohmann::json to_json(const Plan& plan, const Graph& graph) {
   }
   nlohmann::json memory;
   for (const auto& [id, m] : plan.memory) memory[id] = {{"weights", m.weights}, {"state", m.state}, {"compute", m.arena}, {"total", m.total()}};
-  return {{"shape", {{"tokens", plan.shape.tokens}, {"outputs", plan.shape.outputs}, {"context", plan.shape.context}}},
+  return {{"shape",
+           {{"tokens", plan.shape.tokens}, {"outputs", plan.shape.outputs}, {"context", plan.shape.context}, {"result", name_of(plan.shape.result)}}},
           {"steps", std::move(steps)},
           {"memory", std::move(memory)},
           {"boundary", {{"copies", plan.boundary_copies()}, {"bytes", plan.boundary_bytes()}}}};
@@ -66,6 +67,7 @@ int plan_command(const PlanArgs& args, const Io& io) {
     throw Error(ErrorKind::usage, "--why answers one question", "--save, --tokens", "leave them out");
   SessionOptions options = session_options(args.model);
   options.plan_only = true;
+  options.greedy = args.greedy;
   const Registry registry = all_kernels();
   if (args.tokens > 0) options.micro_batch = args.tokens;
   Session session(std::move(options), registry);
@@ -73,6 +75,9 @@ int plan_command(const PlanArgs& args, const Io& io) {
     throw Error(ErrorKind::memory, fmt::format("a micro-batch of {} tokens does not fit into the context of {}", args.tokens, session.context()),
                 "--tokens", "use a larger -c");
   announce(session, io);
+  if (args.greedy && session.result() == PassResult::logits)
+    io.log->warn("warning: --greedy: {}, so these are plans for logits",
+                 args.model.plan.empty() ? "the vocabulary has tokens that must never be generated" : "--plan has steps for logits");
   if (!args.why.empty()) {
     const auto& homes = session.placement().homes;
     const auto found = std::find_if(homes.begin(), homes.end(), [&](const Home& h) { return h.name == args.why; });

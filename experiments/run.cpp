@@ -95,19 +95,19 @@ class Generator {
     auto start = Clock::now();
     size_t kept = 0;
     while (kept < lasting.size() && kept + 1 < prompt.size() && lasting[kept] == prompt[kept]) ++kept;
-    std::vector<float> logits;
+    Scores scores;
     if (kept > common && !session_.recurrent_states().empty()) {
-      logits = forward_prompt(std::span(prompt).subspan(common, kept - common));
-      if (!logits.empty()) session_.checkpoint();
+      scores = forward_prompt(std::span(prompt).subspan(common, kept - common));
+      if (scores) session_.checkpoint();
       common = kept;
     }
-    if (stopped != "interrupted") logits = forward_prompt(std::span(prompt).subspan(common));
+    if (stopped != "interrupted") scores = forward_prompt(std::span(prompt).subspan(common));
     stats.prompt_seconds = seconds_since(start);
     stats.decode_start = session_.position();
     start = Clock::now();
-    while (!logits.empty() && (args_.n_predict < 0 || stats.generated < args_.n_predict)) {
-      for (const int32_t never : tokenizer_.vocab().suppress) logits[static_cast<size_t>(never)] = std::numeric_limits<float>::lowest();
-      const int32_t id = sampler.next(logits, fmt::format("position {}", session_.position()));
+    while (scores && (args_.n_predict < 0 || stats.generated < args_.n_predict)) {
+      for (const int32_t never : tokenizer_.vocab().suppress) scores.logits[static_cast<size_t>(never)] = std::numeric_limits<float>::lowest();
+      const int32_t id = scores.greedy ? *scores.greedy : sampler.next(scores.logits, fmt::format("position {}", session_.position()));
       ++stats.generated;
       if (tokenizer_.is_end(id)) {
         stopped = "end";
@@ -122,8 +122,8 @@ class Generator {
         break;
       }
       cached_.push_back(id);
-      logits = forward({&id, 1});
-      if (!logits.empty()) ++stats.decode_passes;
+      scores = forward({&id, 1});
+      if (scores) ++stats.decode_passes;
     }
     stats.decode_seconds = seconds_since(start);
     emit(decoder.flush());
@@ -198,22 +198,30 @@ class Generator {
     return mappings.empty() ? std::nullopt : resident_bytes(mappings);
   }
 
-  std::vector<float> forward_prompt(std::span<const int32_t> tokens) {
+  /// Of the token that follows the last one fed: its logits, or the id that a session of greedy ids gives. Empty if the user asked to
+  /// stop meanwhile.
+  struct Scores {
+    std::vector<float> logits{};
+    std::optional<int32_t> greedy{};
+    explicit operator bool() const { return greedy || !logits.empty(); }
+  };
+
+  Scores forward_prompt(std::span<const int32_t> tokens) {
     const auto batch = static_cast<size_t>(args_.model.batch);
     auto bar = io_.progress_bar("prompt");
-    std::vector<float> logits;
+    Scores scores;
     for (size_t done = 0; done < tokens.size(); done += batch) {
-      logits = forward(tokens.subspan(done, std::min(batch, tokens.size() - done)));
-      if (logits.empty()) break;
+      scores = forward(tokens.subspan(done, std::min(batch, tokens.size() - done)));
+      if (!scores) break;
       bar(static_cast<int64_t>(std::min(done + batch, tokens.size())), static_cast<int64_t>(tokens.size()));
     }
-    return logits;
+    return scores;
   }
 
-  /// Logits of the last token; empty if the user asked to stop meanwhile.
-  std::vector<float> forward(std::span<const int32_t> tokens) {
+  Scores forward(std::span<const int32_t> tokens) {
     try {
-      return session_.forward(tokens);
+      if (session_.result() == PassResult::greedy_ids) return {.greedy = session_.forward_greedy(tokens)};
+      return {.logits = session_.forward(tokens)};
     } catch (const Error& e) {
       if (e.kind != ErrorKind::interrupted) throw;
       stopped = "interrupted";
@@ -298,7 +306,9 @@ int run_command(const RunArgs& args, const Io& io) {
   if (args.raw && !args.system.empty())
     throw Error(ErrorKind::usage, "a system message needs the chat template", "--raw with --system", "leave one out");
   const Registry registry = all_kernels();
-  LiveSession live(session_options(args.model), registry, io);
+  SessionOptions options = session_options(args.model);
+  options.greedy = Sampler(args.sampler).is_greedy();
+  LiveSession live(std::move(options), registry, io);
   Session& session = *live;
   Vocab vocab = read_vocab(session.file());
   for (const auto& w : vocab.warnings) io.log->warn("warning: {}", w);

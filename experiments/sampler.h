@@ -28,6 +28,8 @@ class Sampler {
   /// The id drawn for these logits [V]. `position` names them in messages.
   /// @throws Error(runtime) if a logit is not finite.
   int32_t next(std::span<const float> logits, std::string_view position = {});
+  /// Whether next() takes the id of the largest logit, whatever came before: nothing else of the logits is needed then.
+  bool is_greedy() const { return options_.temp == 0 && (options_.repeat_penalty == 1 || options_.repeat_last_n == 0); }
   /// Tells the penalties which token was taken in the end (also those of the prompt).
   void accept(int32_t id);
 

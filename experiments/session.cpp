@@ -12,6 +12,7 @@
 #include "core/rewrite.h"
 #include "core/text.h"
 #include "experiments/io.h"
+#include "loaders/tokenizer/vocab.h"
 #include "loaders/weights.h"
 
 namespace kerf {
@@ -65,12 +66,13 @@ Session::Session(SessionOptions options, const Registry& registry, const Progres
   else
     std::rotate(devices_.begin(), host, host + 1);
 
-  const Graph graph = model_->graph({.tokens = 1, .outputs = 1, .context = context_, .k = k_, .v = v_});
+  if (!options_.plan_file.empty()) plan_file_ = parse_plan_file(read_file(options_.plan_file), options_.plan_file);
+  result_ = result_of_passes();
+  const Graph graph = model_->graph(graph_options(1, 1));
   for (const Node& node : graph.nodes())
     for (const Value v : node.out)
       if (is_recurrent(node.op) && graph[v].alias_of) recurrent_.push_back(graph[graph.storage(v)].name);
-  if (!options_.plan_file.empty()) {
-    plan_file_ = parse_plan_file(read_file(options_.plan_file), options_.plan_file);
+  if (plan_file_) {
     const int64_t planned_for = plan_file_->sections.front().shape.context;
     if (planned_for != context_)
       throw Error(ErrorKind::usage, fmt::format("the plan was made for a context of {}, this run has {}", planned_for, context_), options_.plan_file,
@@ -78,7 +80,8 @@ Session::Session(SessionOptions options, const Registry& registry, const Progres
     check_homes(*plan_file_, graph);
     std::string shapes;
     for (const auto& section : plan_file_->sections)
-      shapes += fmt::format("{}{} tokens with {} rows of logits", shapes.empty() ? "" : ", ", section.shape.tokens, section.shape.outputs);
+      shapes += fmt::format("{}{} tokens with {} {}", shapes.empty() ? "" : ", ", section.shape.tokens, section.shape.outputs,
+                            section.shape.result == PassResult::logits ? "rows of logits" : "greedy ids");
     warnings_.push_back(
         fmt::format("{} has steps for {}; micro-batches of other shapes are planned anew over its placement", printable(options_.plan_file), shapes));
     placement_ = plan_file_->placement;
@@ -139,6 +142,16 @@ Session::Session(SessionOptions options, const Registry& registry, const Progres
   tokens_.resize(static_cast<size_t>(options_.micro_batch));
   positions_.resize(tokens_.size());
   output_rows_.resize(tokens_.size());
+}
+
+PassResult Session::result_of_passes() const {
+  const auto of_logits = [](const PlanFile::Section& s) { return s.shape.result == PassResult::logits; };
+  const bool planned_for_logits = plan_file_ && std::any_of(plan_file_->sections.begin(), plan_file_->sections.end(), of_logits);
+  return options_.greedy && !planned_for_logits && !suppresses_tokens(file_) ? PassResult::greedy_ids : PassResult::logits;
+}
+
+GraphOptions Session::graph_options(int64_t tokens, int64_t outputs) const {
+  return {.tokens = tokens, .outputs = outputs, .context = context_, .k = k_, .v = v_, .result = result_};
 }
 
 void Session::checkpoint() {
@@ -204,8 +217,8 @@ const Session::Planned& Session::planned(int64_t tokens, int64_t outputs) {
   const Key key{tokens, outputs};
   const auto known = plans_.find(key);
   if (known != plans_.end()) return known->second;
-  const Graph unfused = model_->graph({.tokens = tokens, .outputs = outputs, .context = context_, .k = k_, .v = v_});
-  const PlanShape shape{.tokens = tokens, .outputs = outputs, .context = context_};
+  const Graph unfused = model_->graph(graph_options(tokens, outputs));
+  const PlanShape shape{.tokens = tokens, .outputs = outputs, .context = context_, .result = result_};
   const PlanFile::Section* section = nullptr;
   if (plan_file_)
     for (const auto& s : plan_file_->sections)
@@ -239,7 +252,7 @@ bool Session::fits_reserved(const Plan& plan) const {
   return std::all_of(plan.memory.begin(), plan.memory.end(), [&](const auto& m) { return m.second.arena <= reserved_arena(m.first); });
 }
 
-void Session::forward(std::span<const int32_t> tokens, int64_t outputs, const std::function<void(int64_t, std::span<const float>)>& take) {
+void Session::pass(std::span<const int32_t> tokens, int64_t outputs, const std::function<void(int64_t, const TensorView&)>& take) {
   const auto n = static_cast<int64_t>(tokens.size());
   KERF_CHECK(n > 0 && outputs >= 0 && outputs <= n, "forward() wants at least one token, and no more outputs than tokens");
   KERF_CHECK(!half_done_, "a pass was interrupted and its recurrent states are half done: rewind() first");
@@ -270,11 +283,21 @@ void Session::forward(std::span<const int32_t> tokens, int64_t outputs, const st
     half_done_ = false;
     position_ += T;
     done += T;
-    if (rows > 0) {
-      const TensorView logits = p.outputs()[0];
-      take(done - rows - first_output, {logits.as<float>(), static_cast<size_t>(logits.desc.size())});
-    }
+    if (rows > 0) take(done - rows - first_output, p.outputs()[0]);
   }
+}
+
+void Session::forward(std::span<const int32_t> tokens, int64_t outputs, const std::function<void(int64_t, std::span<const float>)>& take) {
+  KERF_CHECK(result_ == PassResult::logits, "a session of greedy ids has no logits to give");
+  pass(tokens, outputs, [&](int64_t first, const TensorView& rows) { take(first, {rows.as<float>(), static_cast<size_t>(rows.desc.size())}); });
+}
+
+int32_t Session::forward_greedy(std::span<const int32_t> tokens) {
+  KERF_CHECK(result_ == PassResult::greedy_ids, "a session of logits has no greedy ids to give");
+  int32_t id = 0;
+  pass(tokens, 1, [&](int64_t, const TensorView& ids) { id = *ids.as<int32_t>(); });
+  if (id < 0) throw Error(ErrorKind::runtime, fmt::format("the logit of token {} is nan or infinite", ~id), fmt::format("position {}", position_));
+  return id;
 }
 
 std::vector<float> Session::forward(std::span<const int32_t> tokens) {

@@ -28,6 +28,7 @@ struct SessionOptions {
   std::optional<int64_t> context{};     // -c; 0: as long as the model was trained for; absent: that, at most 4096
   int64_t micro_batch = 512;            // -ub
   int64_t max_outputs = 1;              // rows of logits one micro-batch may return
+  bool greedy = false;                  // only the most probable token of each is asked for (Session::result)
   std::optional<DType> k{}, v{};        // -ctk, -ctv; default f16, with the reference backend f32
   int threads = 0;                      // 0: usable_cores()
   std::vector<std::string> devices{};   // --device, as written
@@ -54,6 +55,13 @@ class Session {
   void forward(std::span<const int32_t> tokens, int64_t outputs, const std::function<void(int64_t first, std::span<const float> rows)>& take);
   /// The same for the last token only: logits [V].
   std::vector<float> forward(std::span<const int32_t> tokens);
+
+  /// What passes of this session give: greedy ids if SessionOptions::greedy asks for them, unless the file's vocabulary has tokens
+  /// that must never be generated, or --plan has steps for logits.
+  PassResult result() const { return result_; }
+  /// For sessions of greedy ids: feeds tokens, and returns the id with the largest logit after the last, of equal ones the lowest.
+  /// @throws Error(runtime) if a logit is not finite, else as forward(), which is for sessions of logits.
+  int32_t forward_greedy(std::span<const int32_t> tokens);
 
   /// Forgets the positions from `position` on; 0 forgets all. What the caches held before stays valid. A model with recurrent
   /// states can only go back to the beginning or to a checkpoint, so it may forget more. @return the position reached.
@@ -103,6 +111,10 @@ class Session {
   void after_step(std::function<void()> check) { after_step_ = std::move(check); }
 
  private:
+  /// What both forms of forward() do: take(first, values) is given the output of each micro-batch that has one.
+  void pass(std::span<const int32_t> tokens, int64_t outputs, const std::function<void(int64_t first, const TensorView& values)>& take);
+  PassResult result_of_passes() const;
+  GraphOptions graph_options(int64_t tokens, int64_t outputs) const;
   Program& program(int64_t tokens, int64_t outputs);
   bool fits_reserved(const Plan& plan) const;
   void check_host_memory() const;
@@ -117,6 +129,7 @@ class Session {
   std::vector<std::unique_ptr<Device>> devices_;  // before storage_, whose buffers go back to them
   int64_t context_ = 0, position_ = 0;
   DType k_ = DType::f16, v_ = DType::f16;
+  PassResult result_ = PassResult::logits;
   Placement placement_;
   std::optional<PlanFile> plan_file_;
   std::unique_ptr<Storage> storage_;

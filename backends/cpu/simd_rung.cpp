@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "backends/cpu/argmax.h"
 #include "backends/cpu/causal_conv.h"
 #include "backends/cpu/router_select.h"
 #include "quant/encode.h"
@@ -50,6 +51,8 @@ Support accepts_router_sum(const Problem& p) {
   const Router& op = router_of(p);
   return require(needs_all(op.renormalize, p.in[0].cols(), op.used), "the chosen weights are divided by their sum: too few exponentials for vectors");
 }
+
+size_t argmax_scratch(const Problem& p) { return static_cast<size_t>(p.in[0].rows() * argmax_pieces(p.in[0].cols())) * sizeof(Found); }
 
 Support accepts_causal_conv(const Problem& p) { return require(p.in[1].cols() <= kMostTaps, "the convolution has more than 8 taps"); }
 

@@ -31,6 +31,8 @@ Support accepts_rms_norm(const Problem& p);
 Support accepts_elementwise(const Problem& p);
 /// Only where the sum over all experts is needed: 8 exponentials of 128 take vectors as long as the plain loop.
 Support accepts_router_sum(const Problem& p);
+/// Scratch of argmax: what is found in each piece of each row.
+size_t argmax_scratch(const Problem& p);
 /// At most eight taps.
 Support accepts_causal_conv(const Problem& p);
 /// The caches are as accepts_kv_write wants them; keys and values may differ.

@@ -175,7 +175,8 @@ Value select_outputs(Pass& pass, Value x) { return pass.p.rows(x, pass.output_ro
 
 void end_pass(Pass& pass, Value x, const Weight& output_norm, const Weight& output, const Weight& output_bias) {
   const Value normed = pass.p.norm(x, output_norm, pass.h.rms_eps);
-  pass.p.g.output(pass.p.linear(normed, output, output_bias));
+  const Value logits = pass.p.linear(normed, output, output_bias);
+  pass.p.g.output(pass.options.result == PassResult::logits ? logits : pass.p.g.append(Argmax{}, {logits}));
 }
 
 Weight bind_head(Binder& bind, const Weight& token_embd, int64_t n_vocab, int64_t n_embd) {

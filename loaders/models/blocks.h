@@ -78,7 +78,8 @@ Value shared_expert(Pass& pass, const SharedExpertWeights& w, Value x);
 /// The rows of x whose logits are wanted: all layers' work for the others ends here.
 Value select_outputs(Pass& pass, Value x);
 
-/// Final norm and head: x [outputs,E] -> logits [outputs,V], declared as the graph's output.
+/// Final norm and head: x [outputs,E] -> logits [outputs,V], and if only greedy ids are wanted Argmax of them [outputs,1]: declared as
+/// the graph's output.
 void end_pass(Pass& pass, Value x, const Weight& output_norm, const Weight& output, const Weight& output_bias = {});
 
 /// output.weight, or token_embd under that name when the file has none (tied head), so that the head has a home of its own.

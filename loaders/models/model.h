@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/graph.h"
+#include "core/plan.h"
 #include "loaders/gguf.h"
 #include "loaders/hparams.h"
 #include "loaders/weights.h"
@@ -19,9 +20,11 @@ struct GraphOptions {
   int64_t outputs = 1;  // rows of logits wanted
   int64_t context = 0;  // positions the KV state holds
   DType k = DType::f16, v = DType::f16;
+  PassResult result = PassResult::logits;
 };
 
-// Names of the graph's inputs and output. tokens [T], positions [T], output_rows [outputs]: i32; logits [outputs, V] f32.
+// Names of the graph's inputs. tokens [T], positions [T], output_rows [outputs]: i32. Its output is logits [outputs, V] f32, or for
+// greedy ids the value "argmax" [outputs, 1] i32.
 namespace inputs {
 inline constexpr std::string_view kTokens = "tokens", kPositions = "positions", kOutputRows = "output_rows";
 }
@@ -33,7 +36,7 @@ class Model {
   const HParams& hparams() const { return hparams_; }
   /// Weights whose bytes lie in several places of the file. The session asks WeightBytes for all of them.
   const std::vector<Assembly>& assemblies() const { return assemblies_; }
-  /// Graph with the inputs above and one output, the logits.
+  /// Graph with the inputs above and one output, the logits or greedy ids.
   virtual Graph graph(const GraphOptions& options) const = 0;
 
  private:

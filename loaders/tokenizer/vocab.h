@@ -54,6 +54,10 @@ struct Vocab {
 /// False for files without a tokenizer: no tokenizer.ggml.model, or "none" / "no_vocab". Such a model still runs on ids.
 bool has_vocab(const gguf::File& file);
 
+inline constexpr std::string_view kSuppressTokens = "tokenizer.ggml.suppress_tokens";
+/// Whether the file names tokens that a model must never generate (Vocab::suppress), without reading the vocabulary.
+inline bool suppresses_tokens(const gguf::File& file) { return file.find(kSuppressTokens) != nullptr; }
+
 /// @throws FileError (path, offset, field) if the vocabulary is missing, of an unknown kind or contradicts itself.
 Vocab read_vocab(const gguf::File& file);
 

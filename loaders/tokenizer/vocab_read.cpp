@@ -168,7 +168,7 @@ class Reader {
   }
 
   void read_suppressed() {
-    const std::string key = kPrefix + "suppress_tokens";
+    const std::string key(kSuppressTokens);
     const gguf::Entry* at = nullptr;
     const gguf::Array* found = array(key, {gguf::Type::i32}, &at);
     if (!found) return;

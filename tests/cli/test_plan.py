@@ -213,6 +213,60 @@ class Execution(program.Case):
         self.assertGreater(len(want), 12)
         self.assertEqual(self.kerf(*words, *DEVICES, "--plan", plan).out, want)
 
+    def test_greedy_plans_bring_ids_to_the_host(self):
+        head = ("--device", "emu:0=64MiB", "-ot", "^output=emu:0")
+        words = ("plan", "-m", model(), *head, "-c", "64", "--tokens", "1")
+        logits, greedy = self.kerf(*words).text.splitlines(), self.kerf(*words, "--greedy").text.splitlines()
+        homes = self.kerf("plan", "-m", model(), "--json").json["homes"]
+        vocabulary = next(h["shape"][2] for h in homes if h["name"] == "token_embd.weight")
+        self.assertIn(f"copy    output                           emu:0 -> cpu {4 * vocabulary}", logits)
+        self.assertIn("copy    argmax                           emu:0 -> cpu 4", greedy)
+        self.assertIn("run     argmax                           emu:0      emu/argmax.1_pieces", greedy)
+        self.assertNotIn("argmax", "".join(logits))
+        # Up to the head, one is the other.
+        steps = [[x for x in lines if x.startswith(("run", "copy", "convert"))] for lines in (logits, greedy)]
+        self.assertEqual(steps[0][:-1], steps[1][:-2])
+        document = self.kerf(*words, "--greedy", "--json").json
+        self.assertEqual(document["plans"][0]["shape"], {"tokens": 1, "outputs": 1, "context": 64, "result": "greedy_ids"})
+        self.assertEqual(document["plans"][0]["steps"][-1]["bytes"], 4)
+
+    def test_run_chooses_on_the_device_what_it_would_choose_from_logits(self):
+        for name in MODELS:
+            words = ("run", "-m", model(name), "--raw", "-p", "def add(a, b):", "-n", "12")
+            want = self.kerf(*words, "--temp", "1", "--top-k", "1").out  # from logits
+            for place in ((), ("--device", "emu:0=64MiB", "-ot", "^output=emu:0"), (*DEVICES, "-ngl", "3")):
+                boundary = []
+                for sampler in (("--temp", "1", "--top-k", "1"), ("--temp", "0", "--repeat-penalty", "1.0001"), ("--temp", "0")):
+                    result = self.kerf(*words, *place, *sampler, "--json").json
+                    self.assertEqual((result["text"] + "\n").encode(), want, (place, sampler))
+                    boundary.append(result["stats"]["boundary_bytes_per_token"])
+                self.assertEqual(boundary[0], boundary[1])
+                if place:
+                    self.assertGreater(boundary[1], boundary[2])
+
+    def test_a_saved_greedy_plan_is_executed(self):
+        plan, of_logits = (str(self.folder / f) for f in ("greedy.plan", "logits.plan"))
+        device = ("--device", "emu:0=64MiB")
+        self.kerf("plan", "-m", model(), *device, "-ot", "^output=emu:0", "--greedy", "--save", plan)
+        self.kerf("plan", "-m", model(), *device, "-ot", "^output=emu:0", "--save", of_logits)
+        words = ("run", "-m", model(), "--raw", "-p", "def add(a, b):", "-n", "12", "--json")
+        want = self.kerf(*words, "--temp", "0").json["text"]
+        boundary = []
+        for file in (plan, of_logits):
+            result = self.kerf(*words, "--temp", "0", *device, "--plan", file)
+            self.assertEqual(result.json["text"], want)
+            boundary.append(result.json["stats"]["boundary_bytes_per_token"])
+        self.assertLess(boundary[0], boundary[1])  # the file says what runs
+        self.assertIn("1 tokens with 1 greedy ids", self.kerf(*words, "--temp", "0", *device, "--plan", plan).err)
+        sampled = self.kerf(*words, "--temp", "1", "--top-k", "1", *device, "--plan", plan)  # logits over its placement
+        self.assertEqual(sampled.json["text"], want)
+        again = self.kerf("plan", "-m", model(), *device, "--plan", of_logits, "--greedy")
+        self.assertIn("--plan has steps for logits", again.err)
+        self.assertNotIn("argmax", again.text)
+        text = (self.folder / "greedy.plan").read_text()
+        for bad in (text.replace("result=greedy_ids", "result=ids"), text.replace("result=greedy_ids", "result=greedy_ids 1")):
+            self.refused(3, *words[:3], "--raw", "-p", "x", *device, "--plan", self.file("bad.plan", bad))
+
     def test_save_and_text_agree(self):
         plan = self.folder / "x.plan"
         words = ("plan", "-m", model(), *DEVICES, "-ngl", "2")

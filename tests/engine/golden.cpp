@@ -120,12 +120,14 @@ std::vector<float> logits(Session& session, const std::vector<int32_t>& tokens, 
 std::vector<int32_t> greedy(Session& session, const std::vector<int32_t>& prompt, size_t n) {
   session.rewind(0);
   std::vector<int32_t> ids;
-  std::vector<float> logits = session.forward(prompt);
-  while (true) {
-    ids.push_back(static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin()));
-    if (ids.size() == n) return ids;
-    logits = session.forward({&ids.back(), 1});
-  }
+  const auto next = [&](std::span<const int32_t> tokens) {
+    if (session.result() == PassResult::greedy_ids) return session.forward_greedy(tokens);
+    const std::vector<float> logits = session.forward(tokens);
+    return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+  };
+  ids.push_back(next(prompt));
+  while (ids.size() < n) ids.push_back(next({&ids.back(), 1}));
+  return ids;
 }
 
 double nmse(const std::vector<float>& all, const std::vector<float>& want) { return distance(last_rows(all, want), want); }

@@ -35,7 +35,7 @@ SessionOptions options(const std::string& path, const std::string& backend);
 
 /// Logits [n, V] of all positions, fed `chunk` tokens at a time (0: all at once).
 std::vector<float> logits(Session& session, const std::vector<int32_t>& tokens, int64_t chunk = 0);
-/// The continuation of a prompt, from position 0: each time the most probable token.
+/// The continuation of a prompt, from position 0: each time the most probable token, from whatever the session's passes give.
 std::vector<int32_t> greedy(Session& session, const std::vector<int32_t>& prompt, size_t n);
 /// The last rows of `all` that `want` has, compared: sum (a-b)^2 / sum b^2.
 double nmse(const std::vector<float>& all, const std::vector<float>& want);

@@ -100,6 +100,52 @@ TEST_CASE("models in parts on the host and two emulated GPUs") {
   }
 }
 
+TEST_CASE("greedy ids are those of the logits, on the host, on a GPU, and with the head alone on one") {
+  for (const auto& name : all_models()) {
+    const Golden g = golden(name);
+    const std::vector<Rule> nowhere, head{{"^output", "emu:0", "test"}}, everything{{".", "emu:0", "test"}};
+    for (const auto& rules : {nowhere, head, everything}) {
+      INFO(name << ", rules: " << rules.size() << (rules.empty() ? "" : rules[0].pattern));
+      auto o = options(g.path("f16"), "cpu");
+      o.devices = {"emu:0=256MiB"};
+      o.rules = rules;
+      o.greedy = true;
+      Session session(o, kernels());
+      REQUIRE(session.result() == PassResult::greedy_ids);
+      CHECK(greedy(session, g.tokens_33, 24) == g.greedy_24);
+      CHECK_THROWS(session.forward({g.tokens_33.data(), 1}));
+
+      // The ids are all that comes to the host of the logits: 4 bytes a row, from where the head is.
+      const DeviceId where = rules.empty() ? kHost : "emu:0";
+      for (const int64_t rows : {1, 3}) {
+        const auto& [graph, plan] = session.planned(3, rows);
+        const Value ids = graph->outputs().at(0);
+        CHECK((*graph)[ids].desc == matrix(DType::i32, rows, 1));
+        int runs = 0, copies = 0;
+        for (const auto& step : plan->steps) {
+          if (const auto* run = std::get_if<RunStep>(&step); run && std::holds_alternative<Argmax>(run->problem.op)) {
+            ++runs;
+            CHECK(run->device == where);
+          }
+          if (const auto* copy = std::get_if<CopyStep>(&step)) {
+            CHECK((*graph)[plan->places[copy->from].value].name != "output");
+            if (plan->places[copy->from].value != ids) continue;
+            ++copies;
+            CHECK(copy->bytes == 4 * rows);
+          }
+        }
+        CHECK(runs == 1);
+        CHECK(copies == (rules.empty() ? 0 : 1));
+      }
+      // A plan for logits is what it is without the wish for ids, but for the last step.
+      o.greedy = false;
+      Session logits(o, kernels());
+      CHECK(logits.result() == PassResult::logits);
+      CHECK(logits.planned(1, 1).graph->nodes().size() + 1 == session.planned(1, 1).graph->nodes().size());
+    }
+  }
+}
+
 TEST_CASE("what a GPU is given fits its memory, and nothing is allocated while decoding") {
   const Golden g = golden("llama");
   auto o = emulated(g.path("Q4_K_M"));
@@ -115,4 +161,16 @@ TEST_CASE("what a GPU is given fits its memory, and nothing is allocated while d
   CHECK_NOTHROW(Session(o, kernels()));
   o.devices = {"emu:0=" + std::to_string(need - 1)};
   CHECK_THROWS(Session(o, kernels()));
+  o.greedy = true;  // what is found in pieces of a row, and the ids, are planned like everything else
+  o.devices = {"emu:0=256MiB"};
+  Session session(o, kernels());
+  CHECK(greedy(session, g.tokens_33, 5) == [&] {
+    o.greedy = false;
+    Session of_logits(o, kernels());
+    return greedy(of_logits, g.tokens_33, 5);
+  }());
+  int64_t planned = 0;
+  for (const int64_t tokens : {int64_t{1}, session.micro_batch()})
+    planned = std::max(planned, session.planned(tokens, tokens == 1 ? 1 : session.max_outputs()).plan->memory.at("emu:0").total());
+  CHECK(session.taken("emu:0") == planned);
 }

@@ -226,6 +226,17 @@ TEST_CASE("router: falling, of equal ones the lower id first; weights of all or 
   CHECK(b.run(Router{.used = 1}, {f32(alike)}, 1) == std::vector<float>{0.5f});
 }
 
+TEST_CASE("argmax: the first of the largest; a row that has none says where") {
+  Bench b;
+  const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
+  std::vector<float> rows{-3, 2, 1, 2, -0.f, -1, 0, -2};
+  CHECK(b.run<int32_t>(Argmax{}, {f32(rows, 2)}) == std::vector<int32_t>{1, 0});
+  std::vector<float> bad{1, 2, nan, infinity, 9, -infinity, 9, nan};
+  CHECK(b.run<int32_t>(Argmax{}, {f32(bad, 2)}) == std::vector<int32_t>{~2, ~1});
+  std::vector<float> one{-7};
+  CHECK(b.run<int32_t>(Argmax{}, {f32(one)}) == std::vector<int32_t>{0});
+}
+
 TEST_CASE("expert ops: three experts, two per token") {
   Bench b;
   // experts [3][2 rows][2]: the identity, twice the exchange, ones

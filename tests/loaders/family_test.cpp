@@ -76,6 +76,9 @@ TEST_CASE("every tensor of a family is used, and the graph has the shapes it sho
     CHECK(l.model->hparams().repairs.empty());
     const Graph g = graph(l);
     CHECK(g[g.outputs().at(0)].desc == matrix(DType::f32, 2, 300));
+    const Graph ids = l.model->graph({.tokens = 3, .outputs = 2, .context = 16, .result = PassResult::greedy_ids});
+    CHECK(ids[ids.outputs().at(0)].desc == matrix(DType::i32, 2, 1));
+    CHECK(ids.nodes().size() == g.nodes().size() + 1);
     CHECK(weights(l).size() == l.file->tensors().size());
     const auto state = g.lookup("state.blk.0.delta");
     CHECK(state.has_value() == !l.model->hparams().recurrent.empty());

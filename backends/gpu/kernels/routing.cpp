@@ -1,6 +1,7 @@
 // What surrounds the experts of a layer (Shazeer et al. 2017): router, which chooses them for each token, and expert_sum, which
 // puts together what they made of it.
 #include "backends/gpu/kernels/experts.h"
+#include "backends/gpu/kernels/rank.h"
 
 namespace kerf::KERF_GPU_NS {
 namespace {
@@ -20,22 +21,8 @@ struct RouterArgs {
   bool renormalize;
 };
 
-/// A number that is larger for a larger logit, and for the lower id of two equal ones; 0 is below all. What is not a number
-/// counts as the least, and both zeros as one.
-KERF_DEVICE uint64_t rank(float logit, unsigned id) {
-  const uint32_t bits = logit != logit ? 0xFF800000u : std::bit_cast<uint32_t>(logit + 0.0f);
-  const uint32_t ordered = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-  return static_cast<uint64_t>(ordered) << 32 | ~id;
-}
-KERF_DEVICE unsigned id_of(uint64_t rank) { return ~static_cast<unsigned>(rank); }
-
-KERF_DEVICE uint64_t warp_highest(uint64_t x) {
-  for (unsigned bits = kLanes / 2; bits > 0; bits /= 2) {
-    const uint64_t other = shfl_xor(x, bits);
-    x = other > x ? other : x;
-  }
-  return x;
-}
+/// What is not a number counts as the least.
+KERF_DEVICE uint64_t rank_of(float logit, unsigned id) { return rank(ordered(logit != logit ? std::bit_cast<float>(0xFF800000u) : logit), id); }
 
 /// A warp per token. Ranks are all different, so the next of the list is the highest below the last: nothing has to be marked as taken.
 /// Lane u keeps entry u of every 32.
@@ -48,7 +35,7 @@ KERF_GLOBAL(kThreads) route(RouterArgs a) {
   for (int u = 0; u < a.used; ++u) {
     uint64_t next = 0;
     for (unsigned e = lane(); e < a.X; e += kLanes) {
-      const uint64_t r = rank(logits[e], e);
+      const uint64_t r = rank_of(logits[e], e);
       if (r < last && r > next) next = r;
     }
     last = warp_highest(next);
