@@ -32,6 +32,7 @@ MAIN = [
     ("gated_delta_rule.1_serial", 1, "", "serial<4>"),
     ("gated_delta_rule.2_chunked", 512, "", "pass"),
     ("convert.decode.2_lanes", 512, "q4_k", "decode_lanes<Q4_K, ToHalf>"),
+    ("argmax.1_pieces", 1, "", "highest_of_pieces"),
     ("rms_norm.1_warp", 512, "", "warp_norm<0>"),
     ("rope_cache.1_warp", 1, "f16", "rope_and_write"),
     ("router.1_warp", 512, "", "route"),
