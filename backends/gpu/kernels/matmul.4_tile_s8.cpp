@@ -115,10 +115,10 @@ struct FetchBytes {
     const unsigned row = thread_x();
     KERF_UNROLL
     for (int i = 0; i < 2; ++i) {
-      Words4 codes;
+      Words4 bytes;
       KERF_UNROLL
-      for (int j = 0; j < 4; ++j) codes.w[j] = signed_codes<F>(g[i].code[j]);
-      *reinterpret_cast<Words4*>(&s.w[row][16 * i]) = codes;
+      for (int j = 0; j < 4; ++j) bytes.w[j] = signed_codes<F>(g[i].code[j]);
+      *reinterpret_cast<Words4*>(&s.w[row][16 * i]) = bytes;
       if (i >= kScales<F>) continue;
       s.w_scale[i][row] = g[i].scale;
       if constexpr (F::kHasMin) s.w_min[i][row] = g[i].min;
