@@ -62,6 +62,7 @@ struct Kernel {
   std::string_view note{};      // one sentence: what changes against that rung, and why it helps
   int preference = 0;           // the highest that accepts wins; equal ones for one problem are an error at start-up
   Isa isa = Isa::base;          // what the machine must have
+  uint8_t unit_values = 1;      // activations of a row that share a scale when it rounds them: `unit` is then of their largest
   double unit = 0x1p-24;        // unit roundoff of the narrowest format it rounds to: 2^-24 f32; 2^-8 for products in bf16
   std::vector<DType> writes{};  // formats, besides the op's own, that it can write its only output in: as a Convert behind it would
   Support (*accepts)(const Problem&) = nullptr;

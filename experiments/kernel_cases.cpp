@@ -228,16 +228,18 @@ void cases_of(Cases& cases, const MatMuls&) {
           for (size_t i = 0; i < types.size(); ++i) in.push_back(matrix(types[i], s.rows[i], s.K));
           for (size_t i = 0; add && i < types.size(); ++i)
             in.push_back(i % 2 == 0 ? matrix(DType::f32, s.T, s.rows[i]) : vector_of(DType::f32, s.rows[i]));
-          add_one(cases, MatMuls{.count = static_cast<int>(types.size()), .add = add}, in, kKinds[n % kKinds.size()]);
+          add_one(cases, MatMuls{.count = static_cast<int>(types.size()), .add = add}, in, kKinds[n / 3 % kKinds.size()]);
         }
 }
 
 void cases_of(Cases& cases, const MatMulSwiGlu&) {
   size_t n = 0;
   for (const auto& [T, N, K] : {std::array<int64_t, 3>{1, 48, 512}, {2, 33, 256}, {8, 64, 256}, {13, 64, 512}, {33, 64, 256}, {70, 96, 512}})
-    for (const auto& types : type_groups(2))
+    for (const auto& types : type_groups(2)) {
       for (const DType x : {DType::q8_g16, DType::bf16_t16, DType::f32})
         add_one(cases, MatMulSwiGlu{}, {matrix(x, T, K), matrix(types[0], N, K), matrix(types[1], N, K)}, kKinds[++n % kKinds.size()]);
+      ++n;  // so that each format of activations meets all kinds
+    }
 }
 
 void cases_of(Cases& cases, const RopeCache&) {

@@ -6,6 +6,7 @@
 
 #include "attention/reference.h"
 #include "attention/spec.h"
+#include "core/error.h"
 #include "core/half.h"
 #include "experiments/kernel_attempt.h"
 #include "quant/formats.h"
@@ -34,6 +35,7 @@ struct MakeGate {
   DataKind kind;
   const Registry& reference;
   ThreadPool& pool;
+  size_t unit_values;
 
   template <class F>  // F(i) -> {yardstick, allowed error in ulps of it, allowed absolute error}
   Gate each(F&& f, size_t output = 0) const {
@@ -88,13 +90,25 @@ struct MakeGate {
     }
     return sums;
   }
+  /// |x|; where scales are shared, the largest of those that share one in place of each.
+  std::vector<float> magnitudes() const {
+    auto x = decoded(p.in[0], in.bytes[0]);
+    for (float& v : x) v = std::fabs(v);
+    const auto cols = static_cast<size_t>(p.in[0].cols());
+    for (size_t row = 0; row < x.size() && unit_values > 1; row += cols)
+      for (size_t k = 0; k < cols; k += unit_values) {
+        const auto begin = x.begin() + static_cast<ptrdiff_t>(row + k), end = begin + static_cast<ptrdiff_t>(std::min(unit_values, cols - k));
+        std::fill(begin, end, *std::max_element(begin, end));
+      }
+    return x;
+  }
   /// sum_k |x w_i| of every output of the product with input `w`: the reference once more on absolute values (Higham 2002, 3.1).
   std::vector<float> absolute_products(size_t w) const {
     KernelInputs positive;
     std::vector<TensorDesc> descs;
     for (const size_t i : {size_t{0}, w}) {
       descs.push_back({DType::f32, p.in[i].shape});
-      auto values = decoded(p.in[i], in.bytes[i]);
+      auto values = i == 0 ? magnitudes() : decoded(p.in[i], in.bytes[i]);
       for (float& v : values) v = std::fabs(v);
       auto& bytes = positive.bytes.emplace_back(values.size() * 4);
       std::memcpy(bytes.data(), values.data(), bytes.size());
@@ -105,7 +119,7 @@ struct MakeGate {
   /// What rounding random operands to a coarser format may add up to, in its units: K independent roundings of each operand, of
   /// at most a unit of the term, walk at random. Six deviations, were every rounding the largest there is.
   std::vector<double> walks(size_t w) const {
-    const auto x = decoded(p.in[0], in.bytes[0]), weights = decoded(p.in[w], in.bytes[w]);
+    const auto x = magnitudes(), weights = decoded(p.in[w], in.bytes[w]);
     const auto rows = static_cast<size_t>(p.in[w].rows()), cols = static_cast<size_t>(p.in[w].cols());
     std::vector<double> sums(x.size() / cols * rows);
     for (size_t i = 0; i < sums.size(); ++i) {
@@ -156,6 +170,7 @@ struct MakeGate {
       const double both = 1.1 * (kUlp * ulps) * (kUlp * ulps) * gate_sums[i] * up_sums[i];  // where both sums cancel, all that is left
       g.allowed.push_back(kUlp * (ulps * yardstick + 16 * std::fabs(double(want[0][i]))) + both + 0x1p-100 * (1 + std::fabs(double(up[i]))));
       g.operands.push_back(2.01 * yardstick);
+      g.cross.push_back(1.1 * (2.01 * gate_sums[i]) * (2.01 * up_sums[i]));
     }
     return {g};
   }
@@ -442,8 +457,11 @@ struct MakeGate {
 }  // namespace
 
 std::vector<Gate> make_gates(const Problem& p, const KernelInputs& in, const std::vector<std::vector<float>>& want, DataKind kind,
-                             const Registry& reference, ThreadPool& pool) {
-  return std::visit(MakeGate{p, in, want, kind, reference, pool}, p.op);
+                             const Registry& reference, ThreadPool& pool, int unit_values) {
+  KERF_CHECK(
+      unit_values == 1 || std::holds_alternative<MatMul>(p.op) || std::holds_alternative<MatMuls>(p.op) || std::holds_alternative<MatMulSwiGlu>(p.op),
+      "no limit is derived for scales that activations of this op share");
+  return std::visit(MakeGate{p, in, want, kind, reference, pool, static_cast<size_t>(unit_values)}, p.op);
 }
 
 }  // namespace kerf

@@ -213,7 +213,7 @@ product(Products p) {
   });
 }
 template <class Tile, class Result, class Element, class Sum, void (*multiply)(Result&, const Tile&, const Tile&, Where), class Encode>
-void check_product(Encode&& encode) {
+void check_product(Encode&& encode, int first = 0, int count = Tile::k) {
   constexpr int k = Tile::k;
   std::vector<int> a(16 * k), b(16 * k), touched(256);
   std::vector<Element> ea, eb;
@@ -222,7 +222,7 @@ void check_product(Encode&& encode) {
   std::vector<Sum> c(256), want(256);
   for (int i = 0; i < 256; ++i) {
     int sum = i / 16 - i % 16;
-    for (int j = 0; j < k; ++j) sum += 2 * a[i / 16 * k + j] * b[i % 16 * k + j];
+    for (int j = first; j < first + count; ++j) sum += 2 * a[i / 16 * k + j] * b[i % 16 * k + j];
     want[i] = static_cast<Sum>(sum);
   }
   everywhere([&](const Call& call) {
@@ -426,7 +426,10 @@ TEST_CASE("products of four bytes") {
 TEST_CASE("tiles multiply as plain loops do") {
   check_product<Tile16, Sums, uint16_t, float, mma_f16>([](int x) { return to_half(static_cast<float>(x)); });
   check_product<Tile16, Sums, uint16_t, float, mma_bf16>([](int x) { return float_to_bf16(static_cast<float>(x)); });
-  check_product<Tile8, IntSums, int8_t, int32_t, mma_s8>([](int x) { return static_cast<int8_t>(x); });
+  const auto byte = [](int x) { return static_cast<int8_t>(x); };
+  check_product<Tile8, IntSums, int8_t, int32_t, mma_s8>(byte);
+  check_product<Tile8, IntSums, int8_t, int32_t, mma_s8_half<0>>(byte, 0, 16);
+  check_product<Tile8, IntSums, int8_t, int32_t, mma_s8_half<1>>(byte, 16, 16);
 }
 
 TEST_CASE("each element of an operand is held by one lane") {

@@ -1,6 +1,6 @@
 // expert_matmul, expert_swiglu and expert_matmul_sum for many tokens. Slots are put in the order of their experts, each expert's filled
-// up to whole tiles of 64; then its matrix meets its tiles on matrix units (backends/gpu/kernels/tile16.h). How many tiles an expert has is known
-// to the device only, so the grid has as many as there can be, and blocks behind the last leave.
+// up to whole tiles of 64, 32 or 16; then its matrix meets its tiles on matrix units (backends/gpu/kernels/tile16.h). How many tiles an expert has
+// is known to the device only, so the grid has as many as there can be, and blocks behind the last leave.
 #include <bit>
 
 #include "backends/gpu/kernels/expert_products.h"
@@ -18,6 +18,7 @@ struct GroupArgs {
   int* slot_at;    // [padded T]: the slot at a place, -1 where an expert's last tile is not full
   int* expert_of;  // [tiles]: of a tile, -1 behind the last
   int X, tiles;
+  int tile;  // places of one
 };
 
 constexpr int kSortThreads = 256, kSortWarps = kSortThreads / kLanes;
@@ -43,19 +44,19 @@ KERF_GLOBAL(kSortThreads) count_slots(GroupArgs a) {
   if (lane() == 0) a.counts[expert] = count;
 }
 
-KERF_DEVICE int tiles_of(int count) { return (count + kTokens - 1) / kTokens; }
+KERF_DEVICE int tiles_of(const GroupArgs& a, int count) { return (count + a.tile - 1) / a.tile; }
 
 /// A warp per expert: its tiles lie behind those of all before it; the last one's warp says where they end.
 KERF_GLOBAL(kSortThreads) place_slots(GroupArgs a) {
   const int expert = static_cast<int>(block_x()) * kSortWarps + static_cast<int>(warp()), me = static_cast<int>(lane());
   if (expert >= a.X) return;
   int before = 0;
-  for (int e = me; e < expert; e += kLanes) before += tiles_of(a.counts[e]);
+  for (int e = me; e < expert; e += kLanes) before += tiles_of(a, a.counts[e]);
   before = warp_sum(before);
-  int* const places = a.slot_at + before * kTokens;
+  int* const places = a.slot_at + before * a.tile;
   const int count = for_each_slot(a, expert, [&](int slot, int i) { places[i] = slot; });
-  const int end = before + tiles_of(count);
-  for (int i = count + me; i < tiles_of(count) * kTokens; i += kLanes) places[i] = -1;
+  const int own = tiles_of(a, count), end = before + own;
+  for (int i = count + me; i < own * a.tile; i += kLanes) places[i] = -1;
   for (int i = before + me; i < end; i += kLanes) a.expert_of[i] = expert;
   for (int i = end + me; expert == a.X - 1 && i < a.tiles; i += kLanes) a.expert_of[i] = -1;
 }
@@ -66,24 +67,25 @@ KERF_GLOBAL(kThreads)
 round_slots(GroupArgs a) {
   KERF_SHARED(float, part, [kThreads / kLanes]);
   const int64_t place = block_x();
-  if (a.expert_of[place / kTokens] < 0) return;
+  if (a.expert_of[place / a.tile] < 0) return;
   const int slot = a.slot_at[place];
   round_row<Bits, parts>(a.t, place, slot < 0 ? nullptr : static_cast<const float*>(a.e.activations(slot)), part);
 }
 
 /// Block (i, tile): rows i * 128 .. of the tile's expert.
-template <class F>
+template <class F, int tokens>
 KERF_GLOBAL(kThreads)
 multiply_groups(GroupArgs a) {
-  KERF_SHARED(Memory<kParts<F>>, memory, [1]);
+  using Here = Memory<kParts<F>, tokens>;
+  KERF_SHARED(Here, memory, [1]);
   const int expert = a.expert_of[block_y()];
   if (expert < 0) return;
   Product p = a.t.p;
   p.w += expert * p.N * p.w_bytes;
-  const int64_t place0 = static_cast<int64_t>(block_y()) * kTokens, n0 = static_cast<int64_t>(block_x()) * kRows;
-  sum_tiles<F>(a.t, p, place0, n0, memory[0]);
+  const int64_t place0 = static_cast<int64_t>(block_y()) * tokens, n0 = static_cast<int64_t>(block_x()) * kRows;
+  sum_tiles<F, tokens>(a.t, p, place0, n0, memory[0]);
   block_sync();
-  for (int i = static_cast<int>(thread_x()); i < kTokens * kRows; i += kThreads) {
+  for (int i = static_cast<int>(thread_x()); i < tokens * kRows; i += kThreads) {
     const int slot = a.slot_at[place0 + i / kRows];
     const int64_t n = n0 + i % kRows;
     if (slot < 0 || n >= p.N) continue;
@@ -93,7 +95,11 @@ multiply_groups(GroupArgs a) {
 }
 
 /// As many as all slots fill, and one for each expert that has any, whose last may hold a single slot.
-int64_t most_tiles(int64_t slots, int64_t experts) { return slots / kTokens + (slots < experts ? slots : experts); }
+int64_t most_tiles(int64_t slots, int64_t experts, int64_t tile) { return slots / tile + (slots < experts ? slots : experts); }
+
+/// For experts with this many slots on average, a tile that holds a third more: were slots to fall on experts by chance, one expert in
+/// ten would have more than 16 where the average is 12, and would need its weights decoded for a second tile.
+int tile_for_experts(int64_t slots, int64_t experts) { return tile_for((4 * slots + 3 * experts - 1) / (3 * experts)); }
 
 int parts_of(DType w) { return is_affine(w) ? 1 : 2; }
 
@@ -102,7 +108,8 @@ struct Grouped {
 
   /// The arguments but for the product, and the bytes of what they point to: one array behind the other.
   static std::pair<GroupArgs, size_t> layout(const Problem& p, std::byte* scratch, const ExpertArgs& e, int parts) {
-    const int64_t X = p.in[1].shape[1], slots = p.in[expert_inputs(p.op)->ids].size(), tiles = most_tiles(slots, X), T = tiles * kTokens;
+    const int64_t X = p.in[1].shape[1], slots = p.in[expert_inputs(p.op)->ids].size();
+    const int64_t tile = tile_for_experts(slots, X), tiles = most_tiles(slots, X, tile), T = tiles * tile;
     const int64_t K = padded(p.in[0].cols(), kStep);
     size_t at = 0;
     const auto take = [&](int64_t n) {
@@ -110,8 +117,14 @@ struct Grouped {
       at += static_cast<size_t>(padded(n, 64));
       return here;
     };
-    GroupArgs a{
-        .e = e, .t = {}, .counts = nullptr, .slot_at = nullptr, .expert_of = nullptr, .X = static_cast<int>(X), .tiles = static_cast<int>(tiles)};
+    GroupArgs a{.e = e,
+                .t = {},
+                .counts = nullptr,
+                .slot_at = nullptr,
+                .expert_of = nullptr,
+                .X = static_cast<int>(X),
+                .tiles = static_cast<int>(tiles),
+                .tile = static_cast<int>(tile)};
     a.t.padded_T = T, a.t.padded_K = K;
     a.t.rounded = reinterpret_cast<uint16_t*>(take(T * K * 2 * parts));
     a.t.back = reinterpret_cast<float*>(take(T * 4));
@@ -157,13 +170,15 @@ struct Grouped {
     GroupArgs a = arguments(p, call, w, scratch);
     a.e.out = out;
     visit(p.in[w].dtype, [&]<class F>(F) {
-      launch(call, {.kernel = "multiply_groups", .blocks = {blocks_for(a.e.N, kRows), static_cast<unsigned>(a.tiles)}, .threads = kThreads},
-             multiply_groups<F>, a);
+      with_tile(a.tile, [&]<int tokens>(std::integral_constant<int, tokens>) {
+        launch(call, {.kernel = "multiply_groups", .blocks = {blocks_for(a.e.N, kRows), static_cast<unsigned>(a.tiles)}, .threads = kThreads},
+               multiply_groups<F, tokens>, a);
+      });
     });
   }
 };
 
-/// From this many slots an expert on, on average: below, most of a tile is empty.
+/// From this many slots an expert on, on average: below, most of the smallest tile is empty.
 constexpr int64_t kSlotsPerExpert = 8;
 
 template <bool (*fits)(DType)>
@@ -180,12 +195,13 @@ bool is_bf16(DType t) { return t == DType::bf16; }
 
 template <class Op>
 void add_rungs(Registry::Adder& registry) {
-  const Kernel kernel{.op = Op::name,
-                      .improves = "2_rows",
-                      .note = "slots in the order of their experts: a tile of weights is decoded once for 64 of them, and multiplied on matrix units",
-                      .preference = 4,
-                      .scratch_bytes = products_scratch<Op, Grouped>,
-                      .run = run_products<Op, Grouped>};
+  const Kernel kernel{
+      .op = Op::name,
+      .improves = "2_rows",
+      .note = "slots in the order of their experts: a tile of weights is decoded once for up to 64 of them, and multiplied on matrix units",
+      .preference = 4,
+      .scratch_bytes = products_scratch<Op, Grouped>,
+      .run = run_products<Op, Grouped>};
   const auto add = [&](std::string variant, double unit, Support (*accepts)(const Problem&)) {
     Kernel k = kernel;
     k.variant = std::move(variant), k.unit = unit, k.accepts = accepts;

@@ -15,13 +15,14 @@ round_rows(TileArgs a) {
   round_row<Bits, parts>(a, t, t < a.p.T ? reinterpret_cast<const float*>(a.p.x + t * a.p.x_bytes) : nullptr, part);
 }
 
-template <class F>
+template <class F, int tokens>
 KERF_GLOBAL(kThreads)
 multiply_tiles(TileArgs a) {
-  KERF_SHARED(Memory<kParts<F>>, memory, [1]);
-  const int64_t t0 = static_cast<int64_t>(block_y()) * kTokens, n0 = static_cast<int64_t>(block_x()) * kRows;
-  sum_tiles<F>(a, a.p, t0, n0, memory[0]);
-  write_tile<kThreads, kTokens, kRows>(a.p, memory[0].sums, t0, n0, [&](float sum, int64_t t, int64_t n) {
+  using Here = Memory<kParts<F>, tokens>;
+  KERF_SHARED(Here, memory, [1]);
+  const int64_t t0 = static_cast<int64_t>(block_y()) * tokens, n0 = static_cast<int64_t>(block_x()) * kRows;
+  sum_tiles<F, tokens>(a, a.p, t0, n0, memory[0]);
+  write_tile<kThreads, tokens, kRows>(a.p, memory[0].sums, t0, n0, [&](float sum, int64_t t, int64_t n) {
     sum *= a.back[t];
     return fabsf(sum) <= 0x1.fffffep127f ? sum : dot_f32<F>(a.p, t, n);
   });
@@ -29,7 +30,7 @@ multiply_tiles(TileArgs a) {
 
 /// For activations in `parts` of sixteen bits.
 size_t scratch(const Problem& p, int parts) {
-  const int64_t T = padded(p.in[0].rows(), kTokens), K = padded(p.in[0].cols(), kStep);
+  const int64_t T = padded(p.in[0].rows(), tile_for(p.in[0].rows())), K = padded(p.in[0].cols(), kStep);
   return static_cast<size_t>(T * K * 2 * parts + T * 4);
 }
 
@@ -41,27 +42,21 @@ void round_activations(const Call& call, const TileArgs& a) {
 void run(const Problem& problem, const Call& call) {
   bool rounded = false;  // all weights of a call want the same
   for_each_product(problem, call, [&](const Product& p, DType weights) {
-    TileArgs a{.p = p, .rounded = nullptr, .back = nullptr, .padded_T = padded(p.T, kTokens), .padded_K = padded(p.K, kStep)};
+    const int tile = tile_for(p.T);
+    TileArgs a{.p = p, .rounded = nullptr, .back = nullptr, .padded_T = padded(p.T, tile), .padded_K = padded(p.K, kStep)};
     a.back = reinterpret_cast<float*>(call.scratch.data());
     a.rounded = reinterpret_cast<uint16_t*>(a.back + a.padded_T);
     quant::Formats::visit(weights, [&]<class F>(F) {
       if constexpr (F::dtype != DType::f32) {
         if (!rounded) round_activations<F>(call, a);
         rounded = true;
-        launch(call, {.kernel = "multiply_tiles", .blocks = {blocks_for(p.N, kRows), blocks_for(p.T, kTokens)}, .threads = kThreads},
-               multiply_tiles<F>, a);
+        with_tile(tile, [&]<int tokens>(std::integral_constant<int, tokens>) {
+          launch(call, {.kernel = "multiply_tiles", .blocks = {blocks_for(p.N, kRows), blocks_for(p.T, tokens)}, .threads = kThreads},
+                 multiply_tiles<F, tokens>, a);
+        });
       }
     });
   });
-}
-
-/// Weights of one kind only, more tokens than the kernels for few take at a time.
-template <class Fn>
-Support fits(const Problem& p, Fn&& fits_type) {
-  if (p.in[0].dtype != DType::f32) return {"reads f32 activations"};
-  if (p.in[0].rows() <= 8) return {"for more than 8 tokens"};
-  if (p.in[0].rows() > kTokens * 65535) return {"more tokens than a grid takes"};
-  return require(all_weights(p, fits_type), "the weights are of another kind");
 }
 
 }  // namespace
@@ -69,10 +64,10 @@ Support fits(const Problem& p, Fn&& fits_type) {
 void matmul_4_tile(Registry::Adder registry) {
   add_products(registry, {.variant = "4_tile",
                           .improves = "3_tile_f32",
-                          .note = "matrix units: 16 x 16 products of f16 with sums in f32, on weights decoded once for 64 tokens",
+                          .note = "matrix units: 16 x 16 products of f16 with sums in f32, on weights decoded once for up to 64 tokens",
                           .preference = 5,
                           .unit = 0x1p-11,
-                          .accepts = [](const Problem& p) { return fits(p, is_affine); },
+                          .accepts = [](const Problem& p) { return takes_tiles(p, is_affine); },
                           .scratch_bytes = [](const Problem& p) { return scratch(p, 1); },
                           .run = run});
   add_products(registry, {.variant = "4_tile_f16",
@@ -80,7 +75,7 @@ void matmul_4_tile(Registry::Adder registry) {
                           .note = "matrix units: weights of f16 are exact, activations are two f16 with 22 bits together",
                           .preference = 5,
                           .unit = 0x1p-21,
-                          .accepts = [](const Problem& p) { return fits(p, [](DType t) { return t == DType::f16; }); },
+                          .accepts = [](const Problem& p) { return takes_tiles(p, [](DType t) { return t == DType::f16; }); },
                           .scratch_bytes = [](const Problem& p) { return scratch(p, 2); },
                           .run = run});
   add_products(registry, {.variant = "4_tile_bf16",
@@ -88,7 +83,7 @@ void matmul_4_tile(Registry::Adder registry) {
                           .note = "matrix units: weights of bf16 are exact, activations are two bf16 with 16 bits together",
                           .preference = 5,
                           .unit = 0x1p-16,
-                          .accepts = [](const Problem& p) { return fits(p, [](DType t) { return t == DType::bf16; }); },
+                          .accepts = [](const Problem& p) { return takes_tiles(p, [](DType t) { return t == DType::bf16; }); },
                           .scratch_bytes = [](const Problem& p) { return scratch(p, 2); },
                           .run = run});
 }

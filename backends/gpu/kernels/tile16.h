@@ -9,16 +9,38 @@
 // by its inverse. Decoded weights have no such scale: scales of all formats are f16 times small integers, so values are multiples of
 // 2^-24 and lose nothing below; one above 65504 becomes infinite, and a sum that is not finite is computed again in f32.
 #pragma once
+#include <type_traits>
+
 #include "backends/gpu/kernels/product.h"
 #include "backends/gpu/kernels/unpack.h"
 
 namespace kerf::KERF_GPU_NS::tile16 {
 
-// A block computes 64 tokens x 128 rows of w with four warps, or two waves of 64 lanes, side by side over the rows of w first. K goes
-// by in steps of 32; rows of 80 bytes in shared memory keep the reads of eight of them apart.
-constexpr int kTokens = 64, kRows = 128, kStep = 32, kStride = kStep + 8, kThreads = 128;
-constexpr int kWaves = kThreads / kWave, kWavesOverRows = 2, kWavesOverTokens = kWaves / kWavesOverRows;
-constexpr int kTilesT = kTokens / kWavesOverTokens / 16, kTilesN = kRows / kWavesOverRows / 16;  // of a wave
+// A block computes 64, 32 or 16 tokens x 128 rows of w with four warps, or two waves of 64 lanes. K goes by in steps of 32; rows of 80
+// bytes in shared memory keep the reads of eight of them apart.
+constexpr int kMostTokens = 64, kRows = 128, kStep = 32, kStride = kStep + 8, kThreads = 128;
+
+/// The 16 x 16 tiles of a block, and how its waves share them. Four waves: two by two over 64 tokens, so that a wave loads six operands
+/// for eight products; side by side over the rows of w where there are fewer tokens, which leaves each wave work, and operands as few
+/// as there can be: four for four products of 32 tokens, three for two of 16.
+template <int tokens>
+struct Waves {
+  static constexpr int kAll = kThreads / kWave, kOverRows = tokens == kMostTokens ? 2 : kAll, kOverTokens = kAll / kOverRows;
+  static constexpr int kTilesT = tokens / kOverTokens / 16, kTilesN = kRows / kOverRows / 16;  // of a wave
+};
+
+/// Tokens of a block's tile that waste few of its places on `tokens`. A sum's additions are in the same order in all of them.
+constexpr int tile_for(int64_t tokens) { return tokens <= 16 ? 16 : tokens <= 32 ? 32 : kMostTokens; }
+/// f(std::integral_constant<int, tile>{}).
+template <class Fn>
+void with_tile(int tile, Fn&& f) {
+  if (tile == 16)
+    f(std::integral_constant<int, 16>{});
+  else if (tile == 32)
+    f(std::integral_constant<int, 32>{});
+  else
+    f(std::integral_constant<int, kMostTokens>{});
+}
 
 struct Bits16 {
   KERF_DEVICE static uint16_t round(float x) { return to_half(x); }
@@ -83,56 +105,56 @@ KERF_DEVICE void round_row(const TileArgs& a, int64_t t, const float* x, float* 
   }
 }
 
-template <int parts>
+template <int parts, int tokens>
 struct Stage {
-  uint16_t x[parts][kTokens][kStride];
+  uint16_t x[parts][tokens][kStride];
   uint16_t w[kRows][kStride];
 };
 
 /// Two steps, or in the end the sums, whose rows are 8 banks apart: lanes hold pairs of eight rows.
 constexpr int kSumStride = kRows + 8;
-template <int parts>
+template <int parts, int tokens>
 union Memory {
-  Stage<parts> stage[2];
-  float sums[kTokens][kSumStride];
+  Stage<parts, tokens> stage[2];
+  float sums[tokens][kSumStride];
 };
 
 /// Rows of 32 values of the rounded activations, by asynchronous copies of sixteen bytes.
-template <int parts>
-KERF_DEVICE void fetch_x(Stage<parts>& s, const TileArgs& a, int64_t t0, int64_t k0) {
-  constexpr int kPieces = kTokens * kStep / 8;
+template <int parts, int tokens>
+KERF_DEVICE void fetch_x(Stage<parts, tokens>& s, const TileArgs& a, int64_t t0, int64_t k0) {
+  constexpr int kPieces = tokens * kStep / 8;
   KERF_UNROLL
   for (int part = 0; part < parts; ++part) {
     KERF_UNROLL
-    for (int piece = 0; piece < kPieces / kThreads; ++piece) {
+    for (int piece = 0; piece < (kPieces + kThreads - 1) / kThreads; ++piece) {
       const int i = static_cast<int>(thread_x()) + piece * kThreads;
       const int row = i / (kStep / 8), k = i % (kStep / 8) * 8;
-      copy_async16(&s.x[part][row][k], a.rounded + (part * a.padded_T + t0 + row) * a.padded_K + k0 + k);
+      if (kPieces >= kThreads || i < kPieces) copy_async16(&s.x[part][row][k], a.rounded + (part * a.padded_T + t0 + row) * a.padded_K + k0 + k);
     }
   }
 }
 
-/// The weights of a step on their way into shared memory. Quantized: two groups of sixteen a thread, in registers until they are stored.
+/// The weights of a step on their way into shared memory. Quantized: a thread has the two groups of sixteen of its row, in registers until
+/// they are stored. Both halves of many formats are in the same bytes, which one thread loads once.
 template <class F>
 struct Fetch {
-  static constexpr int kGroups = kRows * kStep / 16 / kThreads;
+  static_assert(kRows == kThreads);
+  static constexpr int kGroups = kStep / 16;
   Group g[kGroups];
 
   template <class S>
   KERF_DEVICE void begin(S&, const Product& p, int64_t n0, int64_t k0) {
     KERF_UNROLL
     for (int i = 0; i < kGroups; ++i) {
-      const int at = static_cast<int>(thread_x()) + i * kThreads;
-      const int64_t n = n0 + at / 2;
-      g[i] = group_of_row<F>(p.w + (n < p.N ? n : p.N - 1) * p.w_bytes, k0 / 16 + at % 2);
+      const int64_t n = n0 + thread_x();
+      g[i] = group_of_row<F>(p.w + (n < p.N ? n : p.N - 1) * p.w_bytes, k0 / 16 + i);
     }
   }
   template <class S>
   KERF_DEVICE void end(S& s) const {
     KERF_UNROLL
     for (int i = 0; i < kGroups; ++i) {
-      const int at = static_cast<int>(thread_x()) + i * kThreads;
-      auto* to = reinterpret_cast<Words4*>(&s.w[at / 2][at % 2 * 16]);
+      auto* to = reinterpret_cast<Words4*>(&s.w[thread_x()][16 * i]);
       KERF_UNROLL
       for (int half = 0; half < 2; ++half) {
         Words4 bits;
@@ -169,8 +191,9 @@ requires(!quant::AffineFormat<F>) struct Fetch<F> {
 };
 
 /// What the step's shared memory adds to the wave's sums.
-template <class F, int parts>
-KERF_DEVICE void multiply_step(Sums (&sums)[kTilesT][kTilesN], const Stage<parts>& s, int wave_t, int wave_n) {
+template <class F, int parts, int tokens>
+KERF_DEVICE void multiply_step(Sums (&sums)[Waves<tokens>::kTilesT][Waves<tokens>::kTilesN], const Stage<parts, tokens>& s, int wave_t, int wave_n) {
+  constexpr int kTilesT = Waves<tokens>::kTilesT, kTilesN = Waves<tokens>::kTilesN;
   KERF_UNROLL
   for (int k = 0; k < kStep; k += 16) {
     Tile16 w[kTilesN];
@@ -200,16 +223,30 @@ KERF_DEVICE float dot_f32(const Product& p, int64_t t, int64_t n) {
   return sum;
 }
 
-/// Sums of 64 rows of the activations with 128 of the weights, in shared memory after a barrier.
-template <class F>
-KERF_DEVICE void sum_tiles(const TileArgs& a, const Product& p, int64_t t0, int64_t n0, Memory<kParts<F>>& memory) {
-  constexpr int parts = kParts<F>;
+/// A wave's sums to where write_tile reads them.
+template <int tokens>
+KERF_DEVICE void store_sums(float (&to)[tokens][kSumStride], const Sums (&sums)[Waves<tokens>::kTilesT][Waves<tokens>::kTilesN], int wave_t,
+                            int wave_n) {
+  constexpr int kTilesT = Waves<tokens>::kTilesT, kTilesN = Waves<tokens>::kTilesN;
+  KERF_UNROLL
+  for (int i = 0; i < kTilesT; ++i) {
+    KERF_UNROLL
+    for (int j = 0; j < kTilesN; ++j)
+      for_each(sums[i][j],
+               [&](int row, int column, float sum) { to[(wave_t * kTilesT + i) * 16 + row][(wave_n * kTilesN + j) * 16 + column] = sum; });
+  }
+}
+
+/// Sums of `tokens` rows of the activations with 128 of the weights, in shared memory after a barrier.
+template <class F, int tokens>
+KERF_DEVICE void sum_tiles(const TileArgs& a, const Product& p, int64_t t0, int64_t n0, Memory<kParts<F>, tokens>& memory) {
+  using W = Waves<tokens>;
   auto& stage = memory.stage;
-  const int wave = static_cast<int>(thread_x()) / kWave, wave_n = wave % kWavesOverRows, wave_t = wave / kWavesOverRows;
-  Sums sums[kTilesT][kTilesN] = {};
+  const int wave = static_cast<int>(thread_x()) / kWave, wave_n = wave % W::kOverRows, wave_t = wave / W::kOverRows;
+  Sums sums[W::kTilesT][W::kTilesN] = {};
   Fetch<F> fetch;
   const auto begin = [&](int64_t k0) {
-    Stage<parts>& s = stage[k0 / kStep % 2];
+    auto& s = stage[k0 / kStep % 2];
     fetch_x(s, a, t0, k0);
     fetch.begin(s, p, n0, k0);
     copy_commit();
@@ -225,13 +262,16 @@ KERF_DEVICE void sum_tiles(const TileArgs& a, const Product& p, int64_t t0, int6
     if (more) fetch.end(stage[(k0 / kStep + 1) % 2]);
   }
   block_sync();
-  KERF_UNROLL
-  for (int i = 0; i < kTilesT; ++i) {
-    KERF_UNROLL
-    for (int j = 0; j < kTilesN; ++j)
-      for_each(sums[i][j],
-               [&](int row, int column, float sum) { memory.sums[(wave_t * kTilesT + i) * 16 + row][(wave_n * kTilesN + j) * 16 + column] = sum; });
-  }
+  store_sums<tokens>(memory.sums, sums, wave_t, wave_n);
+}
+
+/// Weights of one kind only, more tokens than the kernels for few take at a time.
+template <class Fn>
+Support takes_tiles(const Problem& p, Fn&& fits_type) {
+  if (p.in[0].dtype != DType::f32) return {"reads f32 activations"};
+  if (p.in[0].rows() <= 8) return {"for more than 8 tokens"};
+  if (p.in[0].rows() > kMostTokens * 65535) return {"more tokens than a grid takes"};
+  return require(all_weights(p, fits_type), "the weights are of another kind");
 }
 
 constexpr int64_t padded(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }

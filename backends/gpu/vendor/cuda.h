@@ -151,6 +151,14 @@ KERF_DEVICE void mma_s8(IntSums& c, const Tile8& a, const Tile8& b) {
                  : "+r"(c.e[4 * h]), "+r"(c.e[4 * h + 1]), "+r"(c.e[4 * h + 2]), "+r"(c.e[4 * h + 3])
                  : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b.r[2 * h]), "r"(b.r[2 * h + 1]));
 }
+template <int half>
+KERF_DEVICE void mma_s8_half(IntSums& c, const Tile8& a, const Tile8& b) {
+  KERF_UNROLL
+  for (int h = 0; h < 2; ++h)
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+                 : "+r"(c.e[4 * h]), "+r"(c.e[4 * h + 1]), "+r"(c.e[4 * h + 2]), "+r"(c.e[4 * h + 3])
+                 : "r"(a.r[2 * half]), "r"(a.r[2 * half + 1]), "r"(b.r[2 * h + half]));
+}
 inline constexpr int kRowLanes = 4;
 constexpr int first_in_row(int e) { return e / 2 % 2 * 2; }
 template <class S, class F>

@@ -198,6 +198,14 @@ inline void mma_bf16(Sums& c, const Tile16& a, const Tile16& b, Where where = Wh
 inline void mma_s8(IntSums& c, const Tile8& a, const Tile8& b, Where where = Where::current()) {
   multiply_tiles<Tile8, simt::Integer>("mma_s8", c, a, b, where);
 }
+/// Of the first or the second sixteen k values alone.
+template <int half>
+void mma_s8_half(IntSums& c, const Tile8& a, const Tile8& b, Where where = Where::current()) {
+  Tile8 of = a;
+  for (int e = 0; e < Tile8::n; ++e)
+    if (Layout::a8(static_cast<int>(thread_x() % kWave), e).col / 16 != half) of.e[e] = 0;
+  multiply_tiles<Tile8, simt::Integer>("mma_s8_half", c, of, b, where);
+}
 inline constexpr int kRowLanes = Layout::row_lanes;
 constexpr int first_in_row(int e) { return Layout::first_in_row(e); }
 /// f(row, column, element) for each element of the tile that this lane holds.

@@ -157,6 +157,11 @@ KERF_DEVICE void mma_s8(IntSums& c, const Tile8& a, const Tile8& b) {
   for (int h = 0; h < 2; ++h) sums = __builtin_amdgcn_mfma_i32_16x16x16i8(a.r[h], b.r[h], sums, 0, 0, 0);
   for (int e = 0; e < 4; ++e) c.e[e] = sums[e];
 }
+template <int half>
+KERF_DEVICE void mma_s8_half(IntSums& c, const Tile8& a, const Tile8& b) {
+  const Int4 sums = __builtin_amdgcn_mfma_i32_16x16x16i8(a.r[half], b.r[half], Int4{c.e[0], c.e[1], c.e[2], c.e[3]}, 0, 0, 0);
+  for (int e = 0; e < 4; ++e) c.e[e] = sums[e];
+}
 inline constexpr int kRowLanes = 16;
 constexpr int first_in_row(int e) { return e; }
 template <class S, class F>
@@ -214,15 +219,17 @@ KERF_DEVICE void mma_bf16(Sums& c, const Tile16& a, const Tile16& b) {
   c = __builtin_bit_cast(Sums, __builtin_amdgcn_wmma_f32_16x16x16_bf16_w32(__builtin_bit_cast(Short16, a), __builtin_bit_cast(Short16, b),
                                                                            __builtin_bit_cast(Float8, c)));
 }
-KERF_DEVICE void mma_s8(IntSums& c, const Tile8& a, const Tile8& b) {
+template <int half>
+KERF_DEVICE void mma_s8_half(IntSums& c, const Tile8& a, const Tile8& b) {
   struct Halves {
-    Int4 low, high;
+    Int4 of[2];
   };
   const auto x = __builtin_bit_cast(Halves, a), y = __builtin_bit_cast(Halves, b);
-  auto sums = __builtin_bit_cast(Int8, c);
-  sums = __builtin_amdgcn_wmma_i32_16x16x16_iu8_w32(true, x.low, true, y.low, sums, false);
-  sums = __builtin_amdgcn_wmma_i32_16x16x16_iu8_w32(true, x.high, true, y.high, sums, false);
-  c = __builtin_bit_cast(IntSums, sums);
+  c = __builtin_bit_cast(IntSums, __builtin_amdgcn_wmma_i32_16x16x16_iu8_w32(true, x.of[half], true, y.of[half], __builtin_bit_cast(Int8, c), false));
+}
+KERF_DEVICE void mma_s8(IntSums& c, const Tile8& a, const Tile8& b) {
+  mma_s8_half<0>(c, a, b);
+  mma_s8_half<1>(c, a, b);
 }
 inline constexpr int kRowLanes = 16;
 constexpr int first_in_row(int e) { return e; }

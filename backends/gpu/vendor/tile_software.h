@@ -77,6 +77,12 @@ __device__ __noinline__ static void mma_bf16(Sums& c, const Tile16& a, const Til
 __device__ __noinline__ static void mma_s8(IntSums& c, const Tile8& a, const Tile8& b) {
   soft_multiply(c, a.r, b.r, [](int32_t sum, uint32_t x, uint32_t y) { return dot4(x, y, sum); });
 }
+template <int half>
+KERF_DEVICE void mma_s8_half(IntSums& c, const Tile8& a, const Tile8& b) {
+  Tile8 of = {};
+  for (int i = 0; i < 2; ++i) of.r[2 * half + i] = a.r[2 * half + i];
+  mma_s8(c, of, b);
+}
 inline constexpr int kRowLanes = 4;
 constexpr int first_in_row(int e) { return e / 2 % 2 * 2; }
 template <class S, class F>
