@@ -16,22 +16,24 @@ import budget
 BEGIN, END = "<!-- backends/gpu/launches.py -->\n", "<!-- end of the table -->\n"
 TARGET, MULTIPROCESSORS = "sm_90", 132  # H200; NVIDIA Hopper Architecture In-Depth (2022)
 
-# Kernel, tokens, a part of the problem that tells it from others of the kernel, and the function that does the work.
+# Kernel, tokens (None: any), a part of the problem that tells it from others of the kernel, and the function that does the work.
 MAIN = [
     ("matmul.3_dot", 1, "q4_k", "dot_groups<Q4_K, 1>"),
     ("matmul.3_dot", 1, "q6_k", "dot_groups<Q6_K, 1>"),
     ("matmul.3_dot", 8, "q4_k", "dot_groups<Q4_K, 8>"),
     ("matmul.2_warp", 1, ", f16", "dot_warp<F16, 8, 1>"),
-    ("matmul.4_tile", 512, "q4_k", "multiply_tiles<Q4_K>"),
-    ("matmul.4_tile_f16", 512, ", f16", "multiply_tiles<F16>"),
+    ("matmul.4_tile", 16, "q4_k", "multiply_tiles<Q4_K, 16>"),
+    ("matmul.4_tile", 512, "q4_k", "multiply_tiles<Q4_K, 64>"),
+    ("matmul.4_tile_s8", 512, "q4_k", "multiply_tiles_s8<Q4_K, 64>"),
+    ("matmul.4_tile_f16", 512, ", f16", "multiply_tiles<F16, 64>"),
     ("attention.2_split", 1, "f16", "attend_split<HalfRows, 8>"),
     ("attention.2_split", 1, "q8_0", "attend_split<AnyRows, 8>"),
     ("attention.f16.3_tile", 512, "f16", "attend_tiles<HalfCache, 128>"),
     ("expert_swiglu.3_dot", 1, "q4_k", "swiglu_rows<Q4_K, ByteInput>"),
-    ("expert_swiglu.4_grouped", 512, "q4_k", "multiply_groups<Q4_K>"),
+    ("expert_swiglu.4_grouped", 512, "q4_k", "multiply_groups<Q4_K, 64>"),
     ("gated_delta_rule.1_serial", 1, "", "serial<4>"),
     ("gated_delta_rule.2_chunked", 512, "", "pass"),
-    ("convert.decode.2_lanes", 512, "q4_k", "decode_lanes<Q4_K, ToHalf>"),
+    ("convert.decode.2_lanes", None, "q4_k", "decode_lanes<Q4_K, ToHalf>"),
     ("argmax.1_pieces", 1, "", "highest_of_pieces"),
     ("rms_norm.1_warp", 512, "", "warp_norm<0>"),
     ("rope_cache.1_warp", 1, "f16", "rope_and_write"),
@@ -40,9 +42,13 @@ MAIN = [
 
 
 def rows_of(kerf):
-    tokens = sorted({str(t) for _, t, _, _ in MAIN}, key=int)
+    tokens = [str(t) for t in sorted({t for _, t, _, _ in MAIN if t})]
     out = subprocess.run([kerf, "kernels", "launches", "emu/", "-T", ",".join(tokens), "--json"], capture_output=True, text=True, check=True)
     return json.loads(out.stdout)["rows"]
+
+
+def rounded(x):
+    return f"{x:.0f}" if x >= 100 else f"{x:.3g}"
 
 
 def table(kerf):
@@ -57,7 +63,7 @@ def table(kerf):
         sys.exit(f"budget.tsv does not have {', '.join(unknown)}")
     lines = ["| kernel | problem | MB | MFLOP | function | blocks x threads | registers | spills | shared memory | occupancy | rounds |", "|" + " --- |" * 11]
     for kernel, tokens, part, function in MAIN:
-        row = next(r for r in rows if r["kernel"] == f"emu/{kernel}" and r["tokens"] == tokens and part in r["problem"])
+        row = next(r for r in rows if r["kernel"] == f"emu/{kernel}" and tokens in (r["tokens"], None) and part in r["problem"])
         launch = next(x for x in row["launches"] if x["function"] == function.split("<")[0])
         figures, threads = compiled[function], launch["threads"]
         shared = figures["shared"] + launch["dynamic_shared_bytes"]
@@ -65,7 +71,7 @@ def table(kerf):
         blocks = launch["blocks"][0] * launch["blocks"][1] * launch["blocks"][2]
         occupancy = at_once * -(-threads // 32) * 32 / budget.CUDA[TARGET][2]
         inputs = row["problem"].split(": ")[1].split(" -> ")[0]
-        lines.append(f"| {kernel} | {inputs} | {row['bytes'] / 1e6:.3g} | {row['flops'] / 1e6:.4g} | {function} | {blocks} x {threads} | {figures['registers']} | {figures['spills']} | {shared} B "
+        lines.append(f"| {kernel} | {inputs} | {rounded(row['bytes'] / 1e6)} | {rounded(row['flops'] / 1e6)} | {function} | {blocks} x {threads} | {figures['registers']} | {figures['spills']} | {shared} B "
                      f"| {100 * occupancy:.0f} % | {blocks / at_once / MULTIPROCESSORS:.2f} |")
     return "\n".join(lines) + "\n"
 
