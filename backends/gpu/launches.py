@@ -13,7 +13,8 @@ import sys
 
 import budget
 
-BEGIN, END = "<!-- backends/gpu/launches.py -->\n", "<!-- end of the table -->\n"
+BEGIN, END = "python3 backends/gpu/launches.py build/release/bin/kerf\n```\n```text\n", "```\n"  # around the table in README.md
+HEADER = ("kernel", "problem", "MB", "MFLOP", "function", "blocks x threads", "registers", "spills", "shared", "occupancy", "rounds")
 TARGET, MULTIPROCESSORS = "sm_90", 132  # H200; NVIDIA Hopper Architecture In-Depth (2022)
 
 # Kernel, tokens (None: any), a part of the problem that tells it from others of the kernel, and the function that does the work.
@@ -61,7 +62,7 @@ def table(kerf):
     names = {function.split("<")[0] for function in compiled}
     if unknown := sorted({x["function"] for r in rows for x in r["launches"]} - names):
         sys.exit(f"budget.tsv does not have {', '.join(unknown)}")
-    lines = ["| kernel | problem | MB | MFLOP | function | blocks x threads | registers | spills | shared memory | occupancy | rounds |", "|" + " --- |" * 11]
+    lines = [HEADER]
     for kernel, tokens, part, function in MAIN:
         row = next(r for r in rows if r["kernel"] == f"emu/{kernel}" and tokens in (r["tokens"], None) and part in r["problem"])
         launch = next(x for x in row["launches"] if x["function"] == function.split("<")[0])
@@ -70,10 +71,12 @@ def table(kerf):
         at_once = budget.blocks_at_once(TARGET, figures["registers"], shared, threads)
         blocks = launch["blocks"][0] * launch["blocks"][1] * launch["blocks"][2]
         occupancy = at_once * -(-threads // 32) * 32 / budget.CUDA[TARGET][2]
-        inputs = row["problem"].split(": ")[1].split(" -> ")[0]
-        lines.append(f"| {kernel} | {inputs} | {rounded(row['bytes'] / 1e6)} | {rounded(row['flops'] / 1e6)} | {function} | {blocks} x {threads} | {figures['registers']} | {figures['spills']} | {shared} B "
-                     f"| {100 * occupancy:.0f} % | {blocks / at_once / MULTIPROCESSORS:.2f} |")
-    return "\n".join(lines) + "\n"
+        inputs = row["problem"].split(": ")[1].split(" -> ")[0].split(", i32")[0]
+        lines.append((kernel, inputs, rounded(row["bytes"] / 1e6), rounded(row["flops"] / 1e6), function, f"{blocks} x {threads}", str(figures["registers"]), str(figures["spills"]),
+                      f"{shared} B", f"{100 * occupancy:.0f} %", f"{blocks / at_once / MULTIPROCESSORS:.2f}"))
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    is_text = (0, 1, 4)
+    return "".join("  ".join(cell.ljust(w) if i in is_text else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths))).rstrip() + "\n" for line in lines)
 
 
 def main():
@@ -83,7 +86,7 @@ def main():
         return
     path = pathlib.Path(sys.argv[3])
     before, rest = path.read_text().split(BEGIN)
-    written, after = rest.split(END)
+    written, after = rest.split(END, 1)
     if sys.argv[2] == "--write":
         path.write_text(before + BEGIN + text + END + after)
     elif written != text:
