@@ -87,6 +87,7 @@ std::vector<size_t> few_cases(const Kernel& kernel, std::span<const KernelCase> 
     if (!kernel.accepts(cases[i].problem)) continue;
     std::vector<DType> types;
     for (const auto& d : cases[i].problem.in) types.push_back(d.dtype);
+    for (const auto& d : cases[i].problem.out) types.push_back(d.dtype);
     by_types[types].push_back(i);
   }
   std::vector<std::pair<std::vector<DType>, std::vector<size_t>>> combinations(by_types.begin(), by_types.end());
@@ -94,11 +95,11 @@ std::vector<size_t> few_cases(const Kernel& kernel, std::span<const KernelCase> 
   std::stable_sort(combinations.begin(), combinations.end(),
                    [&](const auto& a, const auto& b) { return work(a.second.front()) < work(b.second.front()); });
   std::vector<size_t> chosen;
-  std::set<std::pair<size_t, DType>> met;  // input, type
+  std::set<std::pair<size_t, DType>> met;  // of an input or output
   size_t turn = 0;
   for (auto& [types, left] : combinations) {
     bool is_new = false;
-    for (size_t in = 0; in < types.size(); ++in) is_new |= met.emplace(in, types[in]).second;
+    for (size_t place = 0; place < types.size(); ++place) is_new |= met.emplace(place, types[place]).second;
     if (!is_new) continue;
     for (size_t n = 0; n < few && !left.empty(); ++n, ++turn) {
       auto next = std::find_if(left.begin(), left.end(), [&](size_t i) {

@@ -35,7 +35,7 @@ struct KernelReport {
 };
 
 /// For a build in which kernels take fifty times as long: of `among` (indices into `cases`) those that `kernel` should be tried on.
-/// Each type that it takes for an input may be an instance of a template. So the combinations of input types are gone through in the
+/// Each type that it takes or gives may be an instance of a template. So the combinations of types are gone through in the
 /// order of their least work (core/cost.h; twice that if the data is not exact, so that it mostly is), and of each that has a type
 /// not met before in its place `few` cases are taken, by turns
 ///   1. one that fills more than one tile of kTileRows rows, and not the last of them,
@@ -66,7 +66,7 @@ class KernelChecker {
     std::optional<size_t> only{};  // one case: its index in kernel_cases(op)
     bool exact = false;            // only cases of exact data
     bool threads = false;          // only cases that run with several thread counts
-    size_t few = 0;                // only so many cases for each kernel and type (few_cases); 0: all
+    size_t few = 0;                // only so many cases for each kernel and type of a tensor (few_cases); 0: all
     Isa isa = Isa::base;           // what this machine has
     Isa least = Isa::base;         // only kernels that need at least this
     uint64_t seed = 1;
