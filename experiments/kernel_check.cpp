@@ -4,8 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
-#include <set>
 
 #include "backends/backends.h"
 #include "core/cost.h"
@@ -82,24 +80,30 @@ std::vector<size_t> few_cases(const Kernel& kernel, std::span<const KernelCase> 
     const Cost c = cost(cases[i].problem, std::max<int64_t>(0, cases[i].depth));
     return (c.flops + c.bytes) * (cases[i].data == DataKind::exact ? 1 : 2);
   };
-  std::map<std::vector<DType>, std::vector<size_t>> by_types;
+  std::vector<std::pair<std::vector<DType>, std::vector<size_t>>> combinations;
   for (const size_t i : among) {
     if (!kernel.accepts(cases[i].problem)) continue;
     std::vector<DType> types;
     for (const auto& d : cases[i].problem.in) types.push_back(d.dtype);
     for (const auto& d : cases[i].problem.out) types.push_back(d.dtype);
-    by_types[types].push_back(i);
+    auto same = std::find_if(combinations.begin(), combinations.end(), [&](const auto& c) { return c.first == types; });
+    if (same == combinations.end()) same = combinations.insert(same, {types, {}});
+    same->second.push_back(i);
   }
-  std::vector<std::pair<std::vector<DType>, std::vector<size_t>>> combinations(by_types.begin(), by_types.end());
   for (auto& [types, left] : combinations) std::stable_sort(left.begin(), left.end(), [&](size_t a, size_t b) { return work(a) < work(b); });
   std::stable_sort(combinations.begin(), combinations.end(),
                    [&](const auto& a, const auto& b) { return work(a.second.front()) < work(b.second.front()); });
   std::vector<size_t> chosen;
-  std::set<std::pair<size_t, DType>> met;  // of an input or output
+  std::vector<std::pair<size_t, DType>> met;  // of an input or output
   size_t turn = 0;
   for (auto& [types, left] : combinations) {
     bool is_new = false;
-    for (size_t place = 0; place < types.size(); ++place) is_new |= met.emplace(place, types[place]).second;
+    for (size_t place = 0; place < types.size(); ++place) {
+      const std::pair type{place, types[place]};
+      if (std::find(met.begin(), met.end(), type) != met.end()) continue;
+      met.push_back(type);
+      is_new = true;
+    }
     if (!is_new) continue;
     for (size_t n = 0; n < few && !left.empty(); ++n, ++turn) {
       auto next = std::find_if(left.begin(), left.end(), [&](size_t i) {
