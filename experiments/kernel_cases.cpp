@@ -234,7 +234,8 @@ void cases_of(Cases& cases, const MatMuls&) {
 
 void cases_of(Cases& cases, const MatMulSwiGlu&) {
   size_t n = 0;
-  for (const auto& [T, N, K] : {std::array<int64_t, 3>{1, 48, 512}, {2, 33, 256}, {8, 64, 256}, {13, 64, 512}, {33, 64, 256}, {70, 96, 512}})
+  for (const auto& [T, N, K] :
+       {std::array<int64_t, 3>{1, 48, 512}, {2, 33, 256}, {8, 64, 256}, {13, 64, 512}, {33, 64, 256}, {70, 96, 512}, {17, 33, 256}})
     for (const auto& types : type_groups(2)) {
       for (const DType x : {DType::q8_g16, DType::bf16_t16, DType::f32})
         add_one(cases, MatMulSwiGlu{}, {matrix(x, T, K), matrix(types[0], N, K), matrix(types[1], N, K)}, kKinds[++n % kKinds.size()]);
@@ -284,9 +285,9 @@ void cases_of(Cases& cases, const Router&) {
 struct ExpertShape {
   int64_t T, X, used, N, k32, blocks;
 };
-constexpr ExpertShape kExpertShapes[] = {{1, 8, 2, 33, 64, 1},   {1, 4, 1, 16, 160, 2},  {2, 60, 4, 7, 96, 1},
-                                         {5, 3, 3, 48, 256, 1},  {9, 128, 8, 16, 32, 1}, {33, 8, 2, 40, 192, 1},
-                                         {40, 4, 4, 33, 576, 2}, {70, 2, 1, 64, 512, 2}, {290, 2, 1, 34, 1568, 7}};
+constexpr ExpertShape kExpertShapes[] = {{1, 8, 2, 33, 64, 1},     {1, 4, 1, 16, 160, 2},  {2, 60, 4, 7, 96, 1},   {5, 3, 3, 48, 256, 1},
+                                         {9, 128, 8, 16, 32, 1},   {33, 8, 2, 40, 192, 1}, {40, 4, 4, 33, 576, 2}, {70, 2, 1, 64, 512, 2},
+                                         {290, 2, 1, 34, 1568, 7}, {17, 2, 1, 33, 64, 1}};
 
 /// Calls f(weights [X,N,K], ids, x by format and by token or slot, data) for each shape and weight type. The kinds of data go round
 /// over shapes too, so that each format of activations meets all of them.

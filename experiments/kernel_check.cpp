@@ -7,6 +7,7 @@
 #include <map>
 
 #include "backends/backends.h"
+#include "core/cost.h"
 #include "core/error.h"
 #include "experiments/kernel_attempt.h"
 #include "experiments/kernel_gates.h"
@@ -70,7 +71,54 @@ bool selected(const KernelCase& c, std::optional<DType> dtype) {
          (c.problem.op.index() == Op(Convert{}).index() && has(c.problem.out[0]));
 }
 
+/// More than one tile, the last of which is not full.
+bool is_ragged(int64_t n) { return n > kTileRows && n % kTileRows != 0; }
+
 }  // namespace
+
+std::vector<size_t> few_cases(const Kernel& kernel, std::span<const KernelCase> cases, std::span<const size_t> among, size_t few) {
+  const auto work = [&](size_t i) {
+    const Cost c = cost(cases[i].problem, std::max<int64_t>(0, cases[i].depth));
+    return (c.flops + c.bytes) * (cases[i].data == DataKind::exact ? 1 : 2);
+  };
+  std::vector<std::pair<std::vector<DType>, std::vector<size_t>>> combinations;
+  for (const size_t i : among) {
+    if (!kernel.accepts(cases[i].problem)) continue;
+    std::vector<DType> types;
+    for (const auto& d : cases[i].problem.in) types.push_back(d.dtype);
+    for (const auto& d : cases[i].problem.out) types.push_back(d.dtype);
+    auto same = std::find_if(combinations.begin(), combinations.end(), [&](const auto& c) { return c.first == types; });
+    if (same == combinations.end()) same = combinations.insert(same, {types, {}});
+    same->second.push_back(i);
+  }
+  for (auto& [types, left] : combinations) std::stable_sort(left.begin(), left.end(), [&](size_t a, size_t b) { return work(a) < work(b); });
+  std::stable_sort(combinations.begin(), combinations.end(),
+                   [&](const auto& a, const auto& b) { return work(a.second.front()) < work(b.second.front()); });
+  std::vector<size_t> chosen;
+  std::vector<std::pair<size_t, DType>> met;  // of an input or output
+  size_t turn = 0;
+  for (auto& [types, left] : combinations) {
+    bool is_new = false;
+    for (size_t place = 0; place < types.size(); ++place) {
+      const std::pair type{place, types[place]};
+      if (std::find(met.begin(), met.end(), type) != met.end()) continue;
+      met.push_back(type);
+      is_new = true;
+    }
+    if (!is_new) continue;
+    for (size_t n = 0; n < few && !left.empty(); ++n, ++turn) {
+      auto next = std::find_if(left.begin(), left.end(), [&](size_t i) {
+        const TensorDesc& out = cases[i].problem.out[0];
+        return turn % 3 == 1 || is_ragged(turn % 3 == 0 ? out.rows() : out.cols());
+      });
+      if (next == left.end()) next = left.begin();
+      chosen.push_back(*next);
+      left.erase(next);
+    }
+  }
+  std::sort(chosen.begin(), chosen.end());
+  return chosen;
+}
 
 struct KernelChecker::Truth {
   KernelCase c{};
@@ -175,14 +223,24 @@ std::vector<KernelReport> KernelChecker::test(const Registry& registry, const Se
       reports.push_back(std::move(report));
     }
     const auto cases = kernel_cases(op);
+    std::vector<size_t> chosen;
     for (size_t i = 0; i < cases.size(); ++i) {
       if (!selected(cases[i], select.dtype) || (select.only && *select.only != i) || (select.threads && !cases[i].threads)) continue;
       if (select.exact && cases[i].data != DataKind::exact) continue;
+      chosen.push_back(i);
+    }
+    std::vector<std::vector<size_t>> few;
+    for (size_t k = 0; select.few && k < kernels.size(); ++k) few.push_back(few_cases(*kernels[k], cases, chosen, select.few));
+    for (const size_t i : chosen) {
       for (size_t k = 0; k < kernels.size(); ++k) {
-        if (!kernels[k]->accepts(cases[i].problem)) continue;
+        if (select.few ? !std::binary_search(few[k].begin(), few[k].end(), i) : !kernels[k]->accepts(cases[i].problem)) continue;
         if (select.before_each) select.before_each();
         std::vector<ThreadPool*> pools{pools_[0].get(), pools_[2].get()};
-        if (cases[i].threads) pools = {pools_[0].get(), pools_[1].get(), pools_[2].get(), pools_[3].get()};
+        // To the sanitizer blocks on one thread are as unordered as on several, whose threads of GPUs would be several times as many.
+        if (select.few && select.device)
+          pools = {pools_[0].get()};
+        else if (cases[i].threads)
+          pools = {pools_[0].get(), pools_[1].get(), pools_[2].get(), pools_[3].get()};
         auto& report = reports[report_of[k]];
         const auto take = [&](CheckResult result) {
           ++report.cases;

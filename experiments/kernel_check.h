@@ -34,6 +34,19 @@ struct KernelReport {
   std::string skipped{};                // why it was not run at all, e.g. "needs avx512"
 };
 
+/// For a build in which kernels take fifty times as long: of `among` (indices into `cases`) those that `kernel` should be tried on.
+/// Each type that it takes or gives may be an instance of a template. So the combinations of types are gone through in the
+/// order of their least work (core/cost.h; twice that if the data is not exact, so that it mostly is), and of each that has a type
+/// not met before in its place `few` cases are taken, by turns
+///   1. one that fills more than one tile of kTileRows rows, and not the last of them,
+///   2. any, which mostly is a single row, as in decoding,
+///   3. one whose columns fill more than a tile, and not the last of them,
+/// of least work among those left; any where there is none of that kind. Each combination goes on where the one before it ended, so
+/// that a kernel with several has all three even if `few` is one.
+/// @returns their indices, ascending
+std::vector<size_t> few_cases(const Kernel& kernel, std::span<const KernelCase> cases, std::span<const size_t> among, size_t few);
+constexpr int64_t kTileRows = 16;
+
 class KernelChecker {
  public:
   KernelChecker();
@@ -53,6 +66,7 @@ class KernelChecker {
     std::optional<size_t> only{};  // one case: its index in kernel_cases(op)
     bool exact = false;            // only cases of exact data
     bool threads = false;          // only cases that run with several thread counts
+    size_t few = 0;                // only so many cases for each kernel and type of a tensor (few_cases); 0: all
     Isa isa = Isa::base;           // what this machine has
     Isa least = Isa::base;         // only kernels that need at least this
     uint64_t seed = 1;
@@ -60,8 +74,8 @@ class KernelChecker {
     std::function<void()> before_each{};  // called before each case; may throw to end the test
   };
   /// Every selected kernel on every selected case it accepts. A kernel that no case reaches fails, unless the selection
-  /// narrows the cases (dtype, only, exact, threads). `progress` is called after each failure with its text, ending with the command
-  /// that repeats it.
+  /// narrows the cases (dtype, only, exact, threads); with `few` it does. `progress` is called after each failure with its text, ending
+  /// with the command that repeats it.
   std::vector<KernelReport> test(const Registry& registry, const Selection& select, const std::function<void(const std::string&)>& progress = {});
 
  private:

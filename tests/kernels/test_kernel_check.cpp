@@ -4,7 +4,10 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <numeric>
+#include <set>
 
+#include "core/cost.h"
 #include "experiments/kernel_check.h"
 #include "quant/formats.h"
 #include "tests/catch.h"
@@ -35,6 +38,10 @@ void off_by_one_ulp_of_exact(const Problem&, const Call& call) { last(call) = st
 void leaves_the_last_column(const Problem&, const Call& call) {  // as if it had never been written: what was there before
   static_assert(sizeof(float) == 4);
   std::memcpy(&last(call), reinterpret_cast<const std::byte*>(&last(call)) + 4, 4);  // the guard behind has the same pattern
+}
+void leaves_the_rest_of_a_tile(const Problem& p, const Call& call) {
+  const int64_t T = p.in[0].rows();
+  if (T > kTileRows && T % kTileRows != 0) leaves_the_last_column(p, call);
 }
 void writes_behind(const Problem&, const Call& call) { (&last(call))[1] = 0; }
 void writes_before(const Problem&, const Call& call) { call.out[0].as<float>()[-1] = 0; }
@@ -135,6 +142,70 @@ TEST_CASE("a kernel that no case reaches fails, and a failure says how to repeat
   CHECK(reports[2].skipped.find("needs vnni") == 0);
   REQUIRE_FALSE(texts.empty());
   CHECK(texts[0].find("repeat: kerf kernels test wrong/add.idle --case 0 --seed 42") != std::string::npos);
+}
+
+TEST_CASE("few cases: every type, ragged edges, the least work, and a kernel that none reaches fails") {
+  const auto cases = kernel_cases("matmul");
+  std::vector<size_t> all(cases.size());
+  std::iota(all.begin(), all.end(), size_t{0});
+  const Kernel reads_f32{.op = MatMul::name, .accepts = [](const Problem& p) { return require(p.in[0].dtype == DType::f32, "reads f32"); }};
+  const auto types_of = [&](const std::vector<size_t>& some) {
+    std::set<DType> types;
+    for (const size_t i : some) types.insert(cases[i].problem.in[1].dtype);
+    return types;
+  };
+  std::vector<size_t> accepted;
+  for (const size_t i : all)
+    if (reads_f32.accepts(cases[i].problem)) accepted.push_back(i);
+  const auto is_ragged = [](int64_t n) { return n > kTileRows && n % kTileRows != 0; };
+  const auto T = [&](size_t i) { return cases[i].problem.out[0].rows(); };
+  const auto N = [&](size_t i) { return cases[i].problem.out[0].cols(); };
+
+  const auto one = few_cases(reads_f32, cases, all, 1), three = few_cases(reads_f32, cases, all, 3);
+  CHECK(types_of(one) == types_of(accepted));
+  CHECK(one.size() == types_of(accepted).size());
+  CHECK(three.size() == 3 * one.size());
+  for (const auto& some : {one, three}) {
+    CHECK(std::is_sorted(some.begin(), some.end()));
+    CHECK(std::any_of(some.begin(), some.end(), [&](size_t i) { return is_ragged(T(i)); }));
+    CHECK(std::any_of(some.begin(), some.end(), [&](size_t i) { return is_ragged(N(i)); }));
+    CHECK(std::any_of(some.begin(), some.end(), [&](size_t i) { return T(i) == 1; }));
+    CHECK(std::all_of(some.begin(), some.end(), [&](size_t i) { return cases[i].data == DataKind::exact; }));
+  }
+  for (const DType t : types_of(accepted)) {  // with three, each type has each of them
+    const auto has = [&](auto&& what) {
+      return std::any_of(three.begin(), three.end(), [&](size_t i) { return cases[i].problem.in[1].dtype == t && what(i); });
+    };
+    INFO(name_of(t));
+    CHECK(has([&](size_t i) { return is_ragged(T(i)); }));
+    CHECK(has([&](size_t i) { return is_ragged(N(i)); }));
+    CHECK(has([&](size_t i) { return T(i) == 1; }));
+  }
+  const auto work = [&](const std::vector<size_t>& some) {
+    int64_t flops = 0;
+    for (const size_t i : some) flops += cost(cases[i].problem).flops;
+    return flops;
+  };
+  CHECK(work(three) * 10 < work(accepted));
+  CHECK(few_cases(reads_f32, cases, all, cases.size()) == accepted);
+
+  // A fault in the rows behind the last whole tile is found with one case, and what no case reaches is no success.
+  Registry registry;
+  registry.backend("wrong").add({.op = MatMul::name,
+                                 .variant = "ragged",
+                                 .note = "leaves what is behind the last whole tile of rows",
+                                 .accepts = reads_f32.accepts,
+                                 .run = matmul_then<leaves_the_rest_of_a_tile>});
+  registry.backend("wrong").add({.op = MatMul::name,
+                                 .variant = "lonely",
+                                 .note = "n",
+                                 .accepts = [](const Problem&) { return Support{"never"}; },
+                                 .run = [](const Problem&, const Call&) {}});
+  const auto reports = KernelChecker().test(registry, {.op = "matmul", .few = 1});
+  CHECK(reports.at(0).failed > 0);
+  CHECK(reports.at(0).failed < reports.at(0).cases);
+  CHECK(reports.at(0).cases == static_cast<int>(one.size()));
+  CHECK(reports.at(1).failed == 1);
 }
 
 TEST_CASE("exact data is exact: float sums in any order equal the double sum") {

@@ -1,10 +1,11 @@
 // Every kernel against the reference:
-//   test_kernels [PREFIX] [--op OP] [--dtype T] [--case I] [--seed S] [--threads] [--exact] [--device D] [--emulate-tiles]
+//   test_kernels [PREFIX] [--op OP] [--dtype T] [--case I] [--seed S] [--threads] [--exact] [--few N] [--device D] [--emulate-tiles]
 // Without --dtype, --case, --exact and --threads also fails for a kernel that no case reaches. --threads takes only the cases that run
 // with several thread counts. test_kernels --reach OP...: nothing is run; a kernel that no case reaches fails, and an op that
 // is not among the arguments, which are those with an entry in CTest; behind "--tiles" those with --emulate-tiles.
-// --exact: only cases of exact data, whose results must be equal in every bit. --device: kernels that run there ("emu:0=1GiB,reverse"), without it
-// those of the host.
+// --exact: only cases of exact data, whose results must be equal in every bit. --few: for each kernel and type of a tensor N
+// cases of little work, with ragged edges among them (experiments/kernel_check.h, few_cases). --device: kernels that run there
+// ("emu:0=1GiB,reverse"), without it those of the host.
 // --emulate-tiles: only kernels that need tiles, on a machine without (tests/kernels/tile_emulator.h).
 #include <fmt/format.h>
 
@@ -51,6 +52,8 @@ KernelChecker::Selection parse(std::span<char*> arguments, std::unique_ptr<Devic
       select.dtype = dtype_named(v);
     else if (a == "--case")
       select.only = number<size_t>(v);
+    else if (a == "--few")
+      select.few = number<size_t>(v);
     else if (a == "--device")
       device = make_device(v, device_kinds());
     else if (a == "--seed")
