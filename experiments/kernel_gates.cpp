@@ -421,10 +421,14 @@ struct MakeGate {
     return {each([&](size_t i) { return Row{std::fabs(want[0][i]), 16, 0x1p-100 * (1 + std::fabs(double(up[i])))}; })};
   }
   Gates operator()(const Attention& a) const {
-    const auto q = decoded(p.in[0], in.bytes[0]), k = decoded(p.in[1], in.bytes[1]), v = decoded(p.in[2], in.bytes[2]);
+    const auto doubles = [&](size_t i) {
+      const auto floats = decoded(p.in[i], in.bytes[i]);
+      return std::vector<double>(floats.begin(), floats.end());
+    };
+    const auto q = doubles(0), k = doubles(1), v = doubles(2);
     const int64_t n_kv = p.in[1].shape[1], n_ctx = p.in[1].shape[2], hd = p.in[1].shape[3];
-    const auto doubles = [hd](const std::vector<float>& from, int64_t first, int64_t rows) {
-      return std::vector<double>(from.begin() + first * hd, from.begin() + (first + rows) * hd);
+    const auto rows_of = [hd](const std::vector<double>& from, int64_t first, int64_t rows) {
+      return std::span(from).subspan(static_cast<size_t>(first * hd), static_cast<size_t>(rows * hd));
     };
     Gate g;
     std::vector<double> bound(static_cast<size_t>(hd));
@@ -433,8 +437,8 @@ struct MakeGate {
       std::memcpy(&position, in.bytes[3].data() + 4 * (row / a.n_head), 4);
       const auto keys = attention::visible_keys(position, a.window);
       const int64_t first = attention::kv_head(row % a.n_head, a.n_head, n_kv) * n_ctx + keys.begin, n = keys.end - keys.begin;
-      const auto values = doubles(v, first, n);
-      const double score = attention::condition(doubles(q, row, 1), doubles(k, first, n), values, a.scale, bound);
+      const auto values = rows_of(v, first, n);
+      const double score = attention::condition(rows_of(q, row, 1), rows_of(k, first, n), values, a.scale, bound);
       double largest = 0;  // exp may flush weights below 2^-126 of the largest to 0
       for (const double x : values) largest = std::max(largest, std::fabs(x));
       for (size_t d = 0; d < bound.size(); ++d) {
