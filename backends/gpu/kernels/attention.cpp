@@ -212,7 +212,7 @@ struct AnyRows {
 
 /// Blocks that a multiprocessor should hold; 0: as the compiler likes, who for these others would spill (sm_90).
 template <class Rows, int pack>
-constexpr int kBlocksAtOnce = std::is_same_v<Rows, HalfRows> ? (pack == 8 ? 3 : 0) : (pack <= 2 ? 3 : 2);
+[[maybe_unused]] constexpr int kBlocksAtOnce = std::is_same_v<Rows, HalfRows> ? (pack == 8 ? 3 : 0) : (pack <= 2 ? 3 : 2);
 
 template <class Rows, int pack>
 KERF_GLOBAL(kThreads, (kBlocksAtOnce<Rows, pack>))

@@ -29,7 +29,7 @@ KERF_DEVICE void decode(const std::byte* row, int64_t i, float (&v)[n]) {
 
 /// Blocks for a multiprocessor; 0: as the compiler likes, who for these would spill (sm_90).
 template <class F, int tokens>
-constexpr int kBlocksAtOnce = tokens == 4 && quant::AffineFormat<F> ? 5 : 0;
+[[maybe_unused]] constexpr int kBlocksAtOnce = tokens == 4 && quant::AffineFormat<F> ? 5 : 0;
 
 template <class F, int n, int tokens>
 KERF_GLOBAL(kWarps* kLanes, (kBlocksAtOnce<F, tokens>))

@@ -51,7 +51,7 @@ KERF_DEVICE void store_w(Tiles& s, const Product& p, int64_t n0, int64_t k0) {
 
 /// Blocks for a multiprocessor; 0: as the compiler likes, who for floats would spill (sm_90).
 template <class F>
-constexpr int kBlocksAtOnce = quant::AffineFormat<F> ? 0 : 3;
+[[maybe_unused]] constexpr int kBlocksAtOnce = quant::AffineFormat<F> ? 0 : 3;
 
 template <class F>
 KERF_GLOBAL(kThreads, kBlocksAtOnce<F>)
