@@ -1,10 +1,10 @@
 #include "experiments/kernel_check.h"
 
 #include <fmt/format.h>
+#include <array>
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 
 #include "backends/backends.h"
 #include "core/cost.h"
@@ -126,7 +126,7 @@ struct KernelChecker::Truth {
   KernelInputs inputs{};
   std::vector<std::vector<std::byte>> bytes{};  // by output
   std::vector<std::vector<float>> values{};
-  std::map<int, std::vector<Gate>> gates{};  // by Kernel::unit_values, made when a kernel asks
+  std::array<std::vector<Gate>, 256> gates{};  // by Kernel::unit_values, made when a kernel asks
 };
 
 KernelChecker::KernelChecker() {
