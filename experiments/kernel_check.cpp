@@ -1,9 +1,9 @@
 #include "experiments/kernel_check.h"
 
 #include <fmt/format.h>
-#include <array>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "backends/backends.h"
