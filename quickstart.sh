@@ -101,7 +101,7 @@ lint() { find core loaders/models -name '*.cpp' | xargs -P "$jobs" -n 4 clang-ti
 
 # What clang has not built in build/clang, it looks at without making code: all warnings are given before that.
 look_with_clang() {
-  python3 - <<'PYTHON' | xargs -P "$jobs" -d '\n' -n 1 sh -c
+  python3 - <<'PYTHON' | xargs -r -P "$jobs" -d '\n' -n 1 sh -c
 import json, pathlib, shlex
 for entry in json.loads(pathlib.Path("build/clang/compile_commands.json").read_text()):
     words, folder = shlex.split(entry["command"]), entry["directory"]

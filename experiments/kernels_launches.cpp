@@ -19,8 +19,6 @@
 namespace kerf {
 namespace {
 
-int64_t aligned(int64_t bytes) { return device_aligned(bytes); }
-
 /// Addresses for tensors that nobody reads or writes.
 class Addresses {
  public:
@@ -32,7 +30,7 @@ class Addresses {
   ~Addresses() { ::munmap(begin_, bytes_); }
   Addresses(const Addresses&) = delete;
   Addresses& operator=(const Addresses&) = delete;
-  std::byte* take(int64_t bytes) { return std::exchange(next_, next_ + aligned(bytes)); }
+  std::byte* take(int64_t bytes) { return std::exchange(next_, next_ + device_aligned(bytes)); }
 
  private:
   size_t bytes_;
@@ -41,9 +39,9 @@ class Addresses {
 
 std::vector<LaunchedKernel> launches_of(const Kernel& kernel, const Problem& p, Device& device, ThreadPool& pool) {
   const auto scratch = static_cast<int64_t>(kernel.scratch(p));
-  int64_t bytes = aligned(scratch) + kDeviceAlignment;
-  for (const auto& d : p.in) bytes += aligned(d.bytes());
-  for (const auto& d : p.out) bytes += aligned(d.bytes());
+  int64_t bytes = device_aligned(scratch) + kDeviceAlignment;
+  for (const auto& d : p.in) bytes += device_aligned(d.bytes());
+  for (const auto& d : p.out) bytes += device_aligned(d.bytes());
   Addresses addresses(bytes);
   std::vector<TensorView> in, out;
   for (const auto& d : p.in) in.push_back({d, addresses.take(d.bytes())});

@@ -5,18 +5,9 @@
 namespace kerf::cpu {
 namespace {
 
-bool is_finite(float x) { return x - x == 0; }
-
-Found search(const float* x, int64_t n) {
-  Found best{.value = x[0], .id = 0};
-  for (int32_t i = 0; i < n; ++i) {
-    if (!is_finite(x[i])) return {.value = x[i], .id = ~i};
-    if (x[i] > best.value) best = {.value = x[i], .id = i};
-  }
-  return best;
+void run(const Problem&, const Call& call) {
+  argmax_rows(call, [](const float* x, int64_t n) { return argmax_plainly(x, 0, n, {.value = x[0], .id = 0}); });
 }
-
-void run(const Problem&, const Call& call) { argmax_rows(call, search); }
 
 }  // namespace
 

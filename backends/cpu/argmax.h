@@ -22,6 +22,15 @@ inline namespace KERF_ISA {
 
 inline int64_t argmax_pieces(int64_t V) { return (V + kArgmaxPiece - 1) / kArgmaxPiece; }
 
+/// One value after the other from x[first] on, given the best before it.
+inline Found argmax_plainly(const float* x, int64_t first, int64_t end, Found best) {
+  for (int64_t i = first; i < end; ++i) {
+    if (!(x[i] - x[i] == 0)) return {x[i], ~static_cast<int32_t>(i)};
+    if (x[i] > best.value) best = {x[i], static_cast<int32_t>(i)};
+  }
+  return best;
+}
+
 /// search(x, n) -> Found of x[0] .. x[n-1], n >= 1.
 template <class Search>
 void argmax_rows(const Call& call, const Search& search) {

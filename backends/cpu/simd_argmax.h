@@ -27,15 +27,6 @@ float largest_of_span(const float* x, int64_t n, float& rest) {
   return most;
 }
 
-/// One value after the other from x[first] on, given the best before it.
-inline Found argmax_plainly(const float* x, int64_t first, int64_t end, Found best) {
-  for (int64_t i = first; i < end; ++i) {
-    if (!(x[i] - x[i] == 0)) return {x[i], ~static_cast<int32_t>(i)};
-    if (x[i] > best.value) best = {x[i], static_cast<int32_t>(i)};
-  }
-  return best;
-}
-
 template <class B>
 Found argmax_piece(const float* x, int64_t n) {
   constexpr int64_t kSpan = 512;

@@ -50,9 +50,8 @@ void run(const Problem& p, const Call& call) {
 Support accepts(const Problem& p) {
   const DType from = p.in[0].dtype, to = std::get<Convert>(p.op).to;
   if (auto s = require(decodable(from), "the source format has no decoder"); !s) return s;
-  if (to == DType::f32 || to == interleaved(from)) return {};
-  const bool known = to == DType::f16 || to == DType::bf16 || to == DType::q8_g16 || to == DType::bf16_t16 || to == DType::q15_t16;
-  if (to == DType::f16 || to == DType::bf16) return {};
+  if (to == DType::f32 || to == DType::f16 || to == DType::bf16 || to == interleaved(from)) return {};
+  const bool known = to == DType::q8_g16 || to == DType::bf16_t16 || to == DType::q15_t16;
   return require(from == DType::f32 && known, "only f32 is converted to q8_g16, bf16_t16 or q15_t16, and a weight to its own interleaved form");
 }
 

@@ -1,6 +1,6 @@
 // A whole tensor as floats: weights of any format to f32, f16 or bf16 (Convert). Reading 0.3 to 2 bytes and writing 2 or 4 for a few
 // operations a value, it can only be as fast as memory.
-#include "backends/gpu/kernels/unpack.h"
+#include "backends/gpu/kernels/decode.h"
 
 namespace kerf::KERF_GPU_NS {
 namespace {
@@ -27,10 +27,7 @@ struct ToBrain {
   KERF_DEVICE static uint16_t round(float x) { return float_to_bf16(x); }
 };
 
-/// 1_group: a thread decodes what one group() gives, or one float.
-template <class F>
-constexpr int kPiece = quant::AffineFormat<F> ? 16 : 1;
-
+/// 1_group: a thread decodes a piece.
 template <class F, class To>
 KERF_GLOBAL(kThreads)
 decode_groups(DequantizeArgs a) {
@@ -39,13 +36,7 @@ decode_groups(DequantizeArgs a) {
   const int64_t row = i / pieces, piece = i % pieces;
   const std::byte* x = a.x + row * a.row_bytes;
   auto* y = reinterpret_cast<typename To::Type*>(a.y) + row * a.cols + piece * kPiece<F>;
-  if constexpr (quant::AffineFormat<F>) {
-    const Group g = group_of_row<F>(x, piece);
-    KERF_UNROLL
-    for (int j = 0; j < 16; ++j) y[j] = To::round(value_of<F>(g, j));
-  } else {
-    *y = To::round(float_of<F>(reinterpret_cast<const typename F::Block*>(x)[piece]));
-  }
+  decode_piece<F>(x, piece, [&](int j, float value) { y[j] = To::round(value); });
 }
 
 /// 2_lanes: a thread writes sixteen bytes, so that a warp writes 512 consecutive ones, and decodes a half or a quarter of a group for

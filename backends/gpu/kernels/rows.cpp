@@ -1,5 +1,5 @@
 // Rows of a table of any format, as f32.
-#include "backends/gpu/kernels/unpack.h"
+#include "backends/gpu/kernels/decode.h"
 
 namespace kerf::KERF_GPU_NS {
 namespace {
@@ -13,10 +13,6 @@ struct RowsArgs {
   int64_t rows, cols, row_bytes;
 };
 
-/// A thread decodes what one group() gives, or one float.
-template <class F>
-constexpr int kPiece = quant::AffineFormat<F> ? 16 : 1;
-
 template <class F>
 KERF_GLOBAL(kThreads)
 decode_pieces(RowsArgs a) {
@@ -25,13 +21,7 @@ decode_pieces(RowsArgs a) {
   const int64_t t = i / pieces, piece = i % pieces;
   const std::byte* row = a.table + a.ids[t] * a.row_bytes;
   float* y = a.y + t * a.cols + piece * kPiece<F>;
-  if constexpr (quant::AffineFormat<F>) {
-    const Group g = group_of_row<F>(row, piece);
-    KERF_UNROLL
-    for (int j = 0; j < 16; ++j) y[j] = value_of<F>(g, j);
-  } else {
-    *y = float_of<F>(reinterpret_cast<const typename F::Block*>(row)[piece]);
-  }
+  decode_piece<F>(row, piece, [&](int j, float value) { y[j] = value; });
 }
 
 void run(const Problem&, const Call& call) {
