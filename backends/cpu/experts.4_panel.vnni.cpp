@@ -6,52 +6,47 @@
 #include "backends/cpu/batch_avx512.h"
 #include "backends/cpu/encode_avx512.h"
 #include "backends/cpu/lanes16_dot.h"
-#include "backends/cpu/panel_unpack.h"
 #include "backends/cpu/simd_experts.h"
+#include "backends/cpu/transpose.h"
 
 namespace kerf::cpu {
 void experts_4_panel_vnni(Registry::Adder);
 namespace {
 
-constexpr std::array<float, 16> kNoShift = [] {
-  std::array<float, 16> ones{};
-  ones.fill(1);
-  return ones;
-}();
-
-/// Rows [first, last) for any number of tokens; a task of an expert brings at most kPanelBlock.
+/// Sixteen rows as the file has them, which become words of sixteen rows a block at a time.
 template <class F>
-void plain_panels(const MatMulArgs& a, int64_t first, int64_t last) {
-  using K = AnyKind<F>;
-  Panel panel;
-  GroupTerms terms[kPanelBlock];
-  Ahead nothing{a.w, 0};
-  for (int64_t t0 = 0; t0 < a.T; t0 += kPanelBlock) {
-    const int64_t t1 = t0 + kPanelBlock < a.T ? t0 + kPanelBlock : a.T;
-    for (int64_t begin = 0; begin < a.K; begin += kSegment) {
-      const int64_t end = begin + kSegment < a.K ? begin + kSegment : a.K, groups = (end - begin) / 16;
-      for (int64_t t = t0; t < t1; ++t) group_terms<F>(activations(a, t), a.K, begin, groups, terms[t - t0], kNoShift);
-      for (int64_t n = first; n < last; n += kPanelLanes) {
-        const typename F::Block* row[kPanelLanes];
-        panel_rows_of<F>(a, n, row);
-        const int64_t next = n + kPanelLanes < last ? kPanelLanes * a.w_bytes : (first - n) * a.w_bytes + row_bytes(F::dtype, kSegment);
-        for (int64_t k = begin; k < end; k += kStrip) {
-          const auto g0 = (k - begin) / 16;
-          unpack_panel_strip<F>(
-              row, k / kStrip, a.K, next, [&](int g, int quad, __m512i code) { _mm512_store_si512(panel.code[g0 + g][quad], code); },
-              [&](int g, __m512 scale) { _mm512_store_ps(panel.scale[g0 + g], scale); },
-              [&](int g, __m512 min) { _mm512_store_ps(panel.min[g0 + g], min); });
-        }
-        for (int64_t t = t0; t < t1; t += kDirectTokens)
-          with_tokens(t1 - t, [&]<int T>() { panel_tokens<K, T>(a, panel, n, begin, groups, t, terms + (t - t0), nothing); });
+struct RowSource {
+  using R = quant::Interleaved<F>;
+  static constexpr int kValues = info(F::dtype).block_values;
+  const MatMulArgs& a;
+  int64_t first, last;
+
+  void fill(int64_t n, int64_t begin, int64_t end, Panel& panel) const {
+    const std::byte* row[16];  // those that the matrix lacks repeat its last
+    for (int i = 0; i < 16; ++i) row[i] = a.w + (n + i < a.N ? n + i : a.N - 1) * a.w_bytes + row_bytes(F::dtype, begin);
+    const int64_t next = n + 16 < last ? 16 * a.w_bytes : (first - n) * a.w_bytes + row_bytes(F::dtype, kSegment);
+    alignas(64) std::byte words[R::kWords * 64];
+    uint16_t halves[16];
+    for (int64_t k = begin; k < end; k += kValues) {
+      for (auto& p : row) __builtin_prefetch(p + next, 0, 2);
+      for (int w = 0; w < R::kWords; w += 4) {
+        const int at = w + 4 <= R::kWords ? w : R::kWords - 4;  // the last four once more rather than bytes after the block
+        transpose_pieces([&](int i) { return row[i] + R::kWordsAt + 4 * at; },
+                         [&](int c, __m512i v) { _mm512_store_si512(words + 64 * (at + c), v); });
       }
+      if constexpr (R::kLoneHalf)
+        for (int i = 0; i < 16; ++i) std::memcpy(halves + i, row[i] + R::kHalfAt, 2);
+      fill_panel<F>(words, reinterpret_cast<const std::byte*>(halves), (k - begin) / 16, panel);
+      for (auto& p : row) p += sizeof(typename F::Block);
     }
   }
-}
+
+  Ahead ahead(int64_t, int64_t, int64_t, int64_t) const { return {a.w, 0}; }  // rows are asked for as panels are filled
+};
 
 RowsFn panels(DType weights) {
   RowsFn rows = nullptr;
-  quant::AffineFormats::visit(weights, [&]<class F>(F) { rows = plain_panels<F>; });
+  quant::AffineFormats::visit(weights, [&]<class F>(F) { rows = lanes_panels<F, RowSource<F>>; });
   return rows;
 }
 

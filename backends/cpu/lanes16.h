@@ -9,6 +9,13 @@
 //
 //   value = scale * (code / 2^shift(g) - F::kOffset) - min
 //
+// Where a scale is a small integer times the block's d, and a code so short that their product is a byte (Q2_K, Q3_K), a group
+// can be multiplied with its scale before anything is added (Folds):
+//
+//   Scales: block_scale()        d in f32;   factor<i>() the integers
+//   folded<g>(words, factor, code)   bytes whose products with the activations need block_scale() * kFoldedSign alone:
+//   value = block_scale * kFoldedSign * (folded code - kFoldedOffset) - min
+//
 // `words` is the block's first word, `halves` its lone scales (Interleaved<F>::words and halves).
 #pragma once
 #include <immintrin.h>
@@ -70,6 +77,18 @@ __m512i byte_to_field(__m512i w) {
 template <class F>
 struct Lanes16;
 
+template <class F>
+concept Folds = requires {
+  Lanes16<F>::kFoldedOffset;
+};
+
+/// The same byte in each byte of a lane; lanes hold it, or a number that is equal to it modulo 256.
+inline __m512i byte_everywhere(__m512i v) { return _mm512_mullo_epi32(masked(v, 0xFF), _mm512_set1_epi32(0x01010101)); }
+/// Indices within 128 bits of byte 0 of each lane, four times.
+inline __m512i first_bytes() { return _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x04040404, 0x08080808, 0x0C0C0C0C)); }
+/// Byte i of each lane of `table` for each two-bit number i in the lane's bytes; bits above those two may be set.
+inline __m512i look_up4(__m512i table, __m512i w) { return _mm512_shuffle_epi8(table, masked_or(w, 0x03030303u, first_bytes())); }
+
 /// For formats without minimum, so that min<i>() can be named for all.
 struct NoMin {
   template <int>
@@ -101,8 +120,6 @@ struct Nibbles32 {
       }
     }
   }
-  /// Indices within 128 bits of byte 0 of each lane, four times.
-  static __m512i first_bytes() { return _mm512_broadcast_i32x4(_mm_setr_epi32(0, 0x04040404, 0x08080808, 0x0C0C0C0C)); }
 
   struct Scales {
     Scales(const std::byte* words, const std::byte* halves) {
@@ -162,8 +179,19 @@ struct Lanes16<quant::Q2_K> {
   static void codes(const std::byte* words, __m512i (&code)[4]) {
     for (int v = 0; v < 4; ++v) code[v] = masked(two_bits<g, 4>(words, v), 0x03030303u << shift(g));
   }
+  static constexpr int kFoldedOffset = 0, kFoldedSign = 1;
+  template <int g>
+  static void folded(const std::byte* words, __m512i factor, __m512i (&code)[4]) {
+    const __m512i table = _mm512_mullo_epi32(factor, _mm512_set1_epi32(0x03020100));  // at most 3 * 15
+    for (int v = 0; v < 4; ++v) code[v] = look_up4(table, shifted<-shift(g)>(two_bits<g, 4>(words, v)));
+  }
   struct Scales {
-    Scales(const std::byte* words, const std::byte*) : words_(words), scale_(low_half(word(words, 20))), min_(high_half(word(words, 20))) {}
+    Scales(const std::byte* words, const std::byte*) : words_(words), d_(low_half(word(words, 20))), scale_(d_), min_(high_half(word(words, 20))) {}
+    __m512 block_scale() const { return d_; }
+    template <int i>
+    __m512i factor() const {
+      return masked(shifted<-8 * (i % 4)>(word(words_, i / 4)), 15);
+    }
     template <int i>
     __m512 scale() const {
       return scale_.of(byte_to_field<i % 4>(word(words_, i / 4)));
@@ -175,6 +203,7 @@ struct Lanes16<quant::Q2_K> {
 
    private:
     const std::byte* words_;
+    __m512 d_;
     Field<8, 4> scale_;
     Field<12, 4> min_;
   };
@@ -192,13 +221,32 @@ struct Lanes16<quant::Q3_K> {
       code[v] = masked_or(shifted<s + 2 - quarter>(word(words, 4 * h + v)), 0x04040404u << s, low);
     }
   }
+  // factor * (code - 4) lies in -124 .. 128: its negative, with 128 added, is an unsigned byte.
+  static constexpr int kFoldedOffset = 128, kFoldedSign = -1;
+  template <int g>
+  static void folded(const std::byte* words, __m512i factor, __m512i (&code)[4]) {
+    constexpr int j = g % 8 / 2, quarter = g / 2, h = g % 2;
+    const __m512i one = byte_everywhere(factor), two = _mm512_add_epi8(one, one), four = _mm512_add_epi8(two, two);
+    const __m512i multiples = _mm512_add_epi8(masked(one, 0xFF00FF00u), masked(two, 0xFFFF0000u));  // by 0, 1, 2, 3
+    const __m512i table = _mm512_sub_epi8(_mm512_set1_epi8(-128), multiples);
+    for (int v = 0; v < 4; ++v) {
+      const __m512i low = look_up4(table, shifted<-2 * j>(two_bits<g, 8>(words, v)));
+      const __mmask64 below = _mm512_testn_epi8_mask(word(words, 4 * h + v), _mm512_set1_epi8(static_cast<char>(1 << quarter)));
+      code[v] = _mm512_mask_add_epi8(low, below, low, four);
+    }
+  }
   struct Scales : NoMin {
-    Scales(const std::byte* words, const std::byte* halves) : scale_(halves16(halves)) {
+    Scales(const std::byte* words, const std::byte* halves) : d_(halves16(halves)), scale_(d_) {
       const __m512i low[2] = {word(words, 24), word(words, 25)}, high = word(words, 26);
       packed_[0] = masked_or(low[0], 0x0F0F0F0Fu, masked(shifted<4>(high), 0x30303030u));
       packed_[1] = masked_or(low[1], 0x0F0F0F0Fu, masked(shifted<2>(high), 0x30303030u));
       packed_[2] = masked_or(shifted<-4>(low[0]), 0x0F0F0F0Fu, masked(high, 0x30303030u));
       packed_[3] = masked_or(shifted<-4>(low[1]), 0x0F0F0F0Fu, masked(shifted<-2>(high), 0x30303030u));
+    }
+    __m512 block_scale() const { return d_; }
+    template <int i>
+    __m512i factor() const {
+      return _mm512_sub_epi32(masked(shifted<-8 * (i % 4)>(packed_[i / 4]), 63), _mm512_set1_epi32(32));
     }
     template <int i>
     __m512 scale() const {
@@ -206,6 +254,7 @@ struct Lanes16<quant::Q3_K> {
     }
 
    private:
+    __m512 d_;
     Field<8, 6, 32> scale_;
     __m512i packed_[4];
   };

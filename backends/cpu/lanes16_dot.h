@@ -24,47 +24,55 @@ inline constexpr int kSegmentGroups = kSegment / 16;
 inline constexpr int64_t kDirectTokens = 8;  // so many tokens' sums fit in registers
 
 /// What the arithmetic has to know about a format.
-template <class F>
-struct KindOf {
-  static constexpr bool kShared = Lanes16<F>::kGroupsPerScale == 2, kMin = F::kHasMin, kOffset = F::kOffset != 0;
-};
-template <bool shared, bool min, bool offset>
+template <bool shared, bool min, bool offset, bool folds>
 struct Kind {
-  static constexpr bool kShared = shared, kMin = min, kOffset = offset;
+  static constexpr bool kShared = shared, kMin = min, kOffset = offset, kFolds = folds;
 };
 template <class F>
-using AnyKind = Kind<KindOf<F>::kShared, KindOf<F>::kMin, KindOf<F>::kOffset>;
+using KindOf = Kind<Lanes16<F>::kGroupsPerScale == 2, F::kHasMin, F::kOffset != 0, Folds<F>>;
 
-/// A segment of one token: d / 2^shift of each group, and its share of what is not a product of codes: d * sum, for two
-/// groups together (at the even one) where they share a minimum; or the integer -offset * 2^shift * sum. Division by 2^shift
-/// is exact but for activations below 2^-122.
+/// What stands in the bytes that are multiplied: the code of group g of sixteen times gain[g], `offset` (times gain) too much.
+struct Codes {
+  std::array<float, 16> gain;
+  float offset;
+};
+template <class F>
+inline constexpr Codes kShiftedCodes = [] {
+  Codes codes{.gain = {}, .offset = F::kOffset};
+  for (int g = 0; g < 16; ++g) codes.gain[g] = static_cast<float>(1 << Lanes16<F>::shift(g % Lanes16<F>::kGroups));
+  return codes;
+}();
+/// Those of a panel.
+template <class F>
+inline constexpr Codes kPanelCodes = [] {
+  Codes codes = kShiftedCodes<F>;
+  if constexpr (Folds<F>) codes = {.gain = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, .offset = Lanes16<F>::kFoldedOffset};
+  return codes;
+}();
+
+/// A segment of one token: d / gain of each group, and its share of what is not a product of codes: d * sum, for two groups
+/// together (at the even one) where they share a minimum; or the integer -offset * gain * sum. Division by a gain, a power of
+/// two, is exact but for activations below 2^-122.
 struct GroupTerms {
   alignas(64) float d[kSegmentGroups], c[kSegmentGroups];
 };
 
-template <class F>
-inline constexpr std::array<float, 16> kShifts = [] {
-  std::array<float, 16> gain{};
-  for (int g = 0; g < 16; ++g) gain[g] = static_cast<float>(1 << Lanes16<F>::shift(g % Lanes16<F>::kGroups));
-  return gain;
-}();
-
 /// The segment of `groups` groups that begins at value `begin` of an activation row.
-/// @param gains 2^shift of the groups of sixteen: those of the interleaved form, or ones for codes that are not shifted
 template <class F>
-void group_terms(const std::byte* row, int64_t K, int64_t begin, int64_t groups, GroupTerms& out, const std::array<float, 16>& gains = kShifts<F>) {
+void group_terms(const std::byte* row, int64_t K, int64_t begin, int64_t groups, const Codes& codes, GroupTerms& out) {
+  using Of = KindOf<F>;
   const quant::Q8_G16::Row x = quant::Q8_G16::row(row, K);
-  const __m512 gain = _mm512_loadu_ps(gains.data()), inverse = _mm512_div_ps(_mm512_set1_ps(1), gain);
+  const __m512 gain = _mm512_loadu_ps(codes.gain.data()), inverse = _mm512_div_ps(_mm512_set1_ps(1), gain);
   for (int64_t g = 0; g < groups; g += 16) {
     const auto there = static_cast<__mmask16>(groups - g >= 16 ? 0xFFFF : (1 << (groups - g)) - 1);
     const __m512 d = _mm512_maskz_loadu_ps(there, x.d + begin / 16 + g), sum = _mm512_maskz_loadu_ps(there, x.sum + begin / 16 + g);
     _mm512_store_ps(out.d + g, _mm512_mul_ps(d, inverse));
-    if constexpr (KindOf<F>::kOffset) {
-      const __m512 share = _mm512_mul_ps(sum, _mm512_mul_ps(gain, _mm512_set1_ps(-F::kOffset)));
+    if constexpr (Of::kOffset) {
+      const __m512 share = _mm512_mul_ps(sum, _mm512_mul_ps(gain, _mm512_set1_ps(-codes.offset)));
       _mm512_store_si512(out.c + g, _mm512_cvtps_epi32(share));
     } else {
       const __m512 share = _mm512_mul_ps(d, sum);
-      _mm512_store_ps(out.c + g, KindOf<F>::kShared ? _mm512_add_ps(share, _mm512_permute_ps(share, 0xB1)) : share);
+      _mm512_store_ps(out.c + g, Of::kShared ? _mm512_add_ps(share, _mm512_permute_ps(share, 0xB1)) : share);
     }
   }
 }
@@ -92,48 +100,92 @@ inline __m512i broadcast_word(const void* p) {
   return _mm512_set1_epi32(word);
 }
 
-/// Sixteen outputs of one token: what a segment has added up so far.
+/// Sixteen outputs of one token: what a segment has added up so far; and where scales are integers, what a block of 256 has
+/// added up without its d.
 template <class K>
 struct LaneSum {
-  __m512 part[K::kShared ? 1 : 2];
-  __m512 total() const { return K::kShared ? part[0] : _mm512_add_ps(part[0], part[K::kShared ? 0 : 1]); }
+  __m512 part[K::kShared || K::kFolds ? 1 : 2];
+  __m512 block;
+  LaneSum() {
+    for (auto& v : part) v = _mm512_setzero_ps();
+    block = _mm512_setzero_ps();
+  }
+  __m512 total() const {
+    if constexpr (sizeof part == sizeof(__m512))
+      return part[0];
+    else
+      return _mm512_add_ps(part[0], part[1]);
+  }
 };
 
-template <class K>
-[[gnu::always_inline]] inline __m512 group_dot(const __m512i (&code)[4], const std::byte* q, const float* c) {
-  __m512i dot = K::kOffset ? broadcast_word(c) : _mm512_setzero_si512();
-  for (int v = 0; v < 4; ++v) dot = _mm512_dpbusd_epi32(dot, code[v], broadcast_word(q + 4 * v));
-  return _mm512_cvtepi32_ps(dot);
+/// The integer products of a group with T tokens. All tokens take a word before the next word is taken, so that T sums grow
+/// side by side and none waits for its own last addition (four cycles).
+template <class K, int T>
+[[gnu::always_inline]] inline void group_dots(const __m512i (&code)[4], const std::byte* const (&x)[T], int64_t q, const GroupTerms* terms, int64_t g,
+                                              __m512i (&dot)[T]) {
+  unrolled<T>([&]<int t>() __attribute__((always_inline)) { dot[t] = K::kOffset ? broadcast_word(terms[t].c + g) : _mm512_setzero_si512(); });
+  unrolled<4>([&]<int v>() __attribute__((always_inline)) {
+    unrolled<T>([&]<int t>() __attribute__((always_inline)) { dot[t] = _mm512_dpbusd_epi32(dot[t], code[v], broadcast_word(x[t] + q + 4 * v)); });
+  });
 }
 
 /// Two neighbouring groups of T tokens; `terms` of token t are T's stride apart. Scale and minimum i belong to group i.
 template <class K, int T>
 [[gnu::always_inline]] inline void add_pair(const __m512i (&even)[4], const __m512i (&odd)[4], const __m512 (&scale)[2], const __m512 (&min)[2],
                                             const std::byte* const (&x)[T], int64_t q, const GroupTerms* terms, int64_t g, LaneSum<K> (&sum)[T]) {
+  __m512i dot[T];
+  __m512 a[T];
+  group_dots<K, T>(even, x, q, terms, g, dot);
   unrolled<T>([&]<int t>() __attribute__((always_inline)) {
-    const float *d = terms[t].d + g, *c = terms[t].c + g;
-    const __m512 a = _mm512_mul_ps(group_dot<K>(even, x[t] + q, c), _mm512_set1_ps(d[0]));
-    const __m512 b = group_dot<K>(odd, x[t] + q + 16, c + 1), db = _mm512_set1_ps(d[1]);
-    __m512& first = sum[t].part[0];
+    a[t] = _mm512_mul_ps(_mm512_cvtepi32_ps(dot[t]), _mm512_set1_ps(terms[t].d[g]));
+    if constexpr (!K::kShared) {
+      __m512& first = sum[t].part[0];
+      first = _mm512_fmadd_ps(scale[0], a[t], first);
+      if constexpr (K::kMin) first = _mm512_fnmadd_ps(min[0], _mm512_set1_ps(terms[t].c[g]), first);
+    }
+  });
+  group_dots<K, T>(odd, x, q + 16, terms, g + 1, dot);
+  unrolled<T>([&]<int t>() __attribute__((always_inline)) {
+    const __m512 b = _mm512_cvtepi32_ps(dot[t]), d = _mm512_set1_ps(terms[t].d[g + 1]);
     if constexpr (K::kShared) {
-      first = _mm512_fmadd_ps(scale[0], _mm512_fmadd_ps(b, db, a), first);
-      if constexpr (K::kMin) first = _mm512_fnmadd_ps(min[0], _mm512_set1_ps(c[0]), first);
+      __m512& first = sum[t].part[0];
+      first = _mm512_fmadd_ps(scale[0], _mm512_fmadd_ps(b, d, a[t]), first);
+      if constexpr (K::kMin) first = _mm512_fnmadd_ps(min[0], _mm512_set1_ps(terms[t].c[g]), first);
     } else {
       __m512& second = sum[t].part[1];
-      first = _mm512_fmadd_ps(scale[0], a, first);
-      second = _mm512_fmadd_ps(scale[1], _mm512_mul_ps(b, db), second);
-      if constexpr (K::kMin) {
-        first = _mm512_fnmadd_ps(min[0], _mm512_set1_ps(c[0]), first);
-        second = _mm512_fnmadd_ps(min[1], _mm512_set1_ps(c[1]), second);
-      }
+      second = _mm512_fmadd_ps(scale[1], _mm512_mul_ps(b, d), second);
+      if constexpr (K::kMin) second = _mm512_fnmadd_ps(min[1], _mm512_set1_ps(terms[t].c[g + 1]), second);
     }
+  });
+}
+
+/// A group whose scale is an integer: the sum of its products, times `factor`, is an integer too, and takes part in its block's
+/// sum. Folded codes (factor null) have been multiplied before, and give the same integer.
+template <class K, int T>
+[[gnu::always_inline]] inline void add_group(const __m512i (&code)[4], const __m512i* factor, __m512 min, const std::byte* const (&x)[T], int64_t q,
+                                             const GroupTerms* terms, int64_t g, LaneSum<K> (&sum)[T]) {
+  __m512i dot[T];
+  group_dots<K, T>(code, x, q, terms, g, dot);
+  unrolled<T>([&]<int t>() __attribute__((always_inline)) {
+    const __m512i product = factor ? _mm512_mullo_epi32(dot[t], *factor) : dot[t];
+    sum[t].block = _mm512_fmadd_ps(_mm512_cvtepi32_ps(product), _mm512_set1_ps(terms[t].d[g]), sum[t].block);
+    if constexpr (K::kMin) sum[t].part[0] = _mm512_fnmadd_ps(min, _mm512_set1_ps(terms[t].c[g]), sum[t].part[0]);
+  });
+}
+
+/// The end of a block of such groups.
+template <class K, int T>
+[[gnu::always_inline]] inline void close_block(__m512 block_scale, LaneSum<K> (&sum)[T]) {
+  unrolled<T>([&]<int t>() __attribute__((always_inline)) {
+    sum[t].part[0] = _mm512_fmadd_ps(block_scale, sum[t].block, sum[t].part[0]);
+    sum[t].block = _mm512_setzero_ps();
   });
 }
 
 /// A block of sixteen rows, unpacked as it is multiplied; it begins at value q of the activations and group g of the segment.
 template <class F, int T>
 [[gnu::always_inline]] inline void add_block(const std::byte* words, const std::byte* halves, const std::byte* const (&x)[T], int64_t q,
-                                             const GroupTerms* terms, int64_t g, LaneSum<AnyKind<F>> (&sum)[T]) {
+                                             const GroupTerms* terms, int64_t g, LaneSum<KindOf<F>> (&sum)[T]) {
   using L = Lanes16<F>;
   const typename L::Scales scales(words, halves);
   const auto pair = [&]<int p>() __attribute__((always_inline)) {
@@ -143,13 +195,21 @@ template <class F, int T>
     L::template codes<2 * p>(words, even);
     L::template codes<2 * p + 1>(words, odd);
     constexpr int i = 2 * p / L::kGroupsPerScale, j = i + (L::kGroupsPerScale == 1);
-    __m512 scale[2] = {scales.template scale<i>()}, min[2];
-    if constexpr (j != i) scale[1] = scales.template scale<j>();
+    __m512 min[2];
     if constexpr (F::kHasMin) min[0] = scales.template min<i>();
     if constexpr (F::kHasMin && j != i) min[1] = scales.template min<j>();
-    add_pair<AnyKind<F>, T>(even, odd, scale, min, x, q + 32 * p, terms, g + 2 * p, sum);
+    if constexpr (Folds<F>) {
+      const __m512i factor[2] = {scales.template factor<i>(), scales.template factor<j>()};
+      add_group<KindOf<F>, T>(even, &factor[0], min[0], x, q + 32 * p, terms, g + 2 * p, sum);
+      add_group<KindOf<F>, T>(odd, &factor[1], min[1], x, q + 32 * p + 16, terms, g + 2 * p + 1, sum);
+    } else {
+      __m512 scale[2] = {scales.template scale<i>()};
+      if constexpr (j != i) scale[1] = scales.template scale<j>();
+      add_pair<KindOf<F>, T>(even, odd, scale, min, x, q + 32 * p, terms, g + 2 * p, sum);
+    }
   };
   unrolled<L::kGroups / 2>(pair);
+  if constexpr (Folds<F>) close_block<KindOf<F>, T>(scales.block_scale(), sum);
 }
 
 /// Addresses of T activation rows from t0 on; those that a.T lacks repeat the last.
@@ -179,10 +239,8 @@ void lanes_tile(const MatMulArgs& a, int64_t n, int64_t t0) {
   for (auto& v : y) v = _mm512_setzero_ps();
   for (int64_t begin = 0; begin < a.K; begin += kSegment) {
     const int64_t end = begin + kSegment < a.K ? begin + kSegment : a.K;
-    for (int t = 0; t < T; ++t) group_terms<F>(x[t], a.K, begin, (end - begin) / 16, terms[t]);
-    LaneSum<AnyKind<F>> sum[T];
-    for (auto& s : sum)
-      for (auto& v : s.part) v = _mm512_setzero_ps();
+    for (int t = 0; t < T; ++t) group_terms<F>(x[t], a.K, begin, (end - begin) / 16, kShiftedCodes<F>, terms[t]);
+    LaneSum<KindOf<F>> sum[T];
     const std::byte *words = R::words(tile, begin / kValues), *halves = R::halves(tile, blocks, begin / kValues);
     for (int64_t q = begin; q < end; q += kValues, words += 64 * R::kWords, halves += 32) {
       int64_t at = q;
@@ -200,20 +258,24 @@ struct Panel {
   alignas(64) float scale[kSegmentGroups][16], min[kSegmentGroups][16];
 };
 
+/// A block of sixteen rows, from group g of the segment on.
 template <class F>
 void fill_panel(const std::byte* words, const std::byte* halves, int64_t g, Panel& panel) {
   using L = Lanes16<F>;
   const typename L::Scales scales(words, halves);
   const auto group = [&]<int i>() __attribute__((always_inline)) {
+    constexpr int s = i / L::kGroupsPerScale;
     __m512i code[4];
-    L::template codes<i>(words, code);
+    if constexpr (Folds<F>)
+      L::template folded<i>(words, scales.template factor<i>(), code);
+    else
+      L::template codes<i>(words, code);
     for (int v = 0; v < 4; ++v) _mm512_store_si512(panel.code[g + i][v], code[v]);
-    if constexpr (i % L::kGroupsPerScale == 0) {
-      _mm512_store_ps(panel.scale[g + i], scales.template scale<i / L::kGroupsPerScale>());
-      if constexpr (F::kHasMin) _mm512_store_ps(panel.min[g + i], scales.template min<i / L::kGroupsPerScale>());
-    }
+    if constexpr (!Folds<F> && i % L::kGroupsPerScale == 0) _mm512_store_ps(panel.scale[g + i], scales.template scale<s>());
+    if constexpr (F::kHasMin && i % L::kGroupsPerScale == 0) _mm512_store_ps(panel.min[g + i], scales.template min<s>());
   };
   unrolled<L::kGroups>(group);
+  if constexpr (Folds<F>) _mm512_store_ps(panel.scale[g], L::kFoldedSign < 0 ? negated(scales.block_scale()) : scales.block_scale());
 }
 
 /// Weights that are wanted next, asked for while others are multiplied: a stretch of `step` bytes for each pair of groups.
@@ -225,6 +287,8 @@ struct Ahead {
   }
 };
 
+inline __m512i panel_word(const Panel& panel, int64_t g, int v) { return _mm512_load_si512(panel.code[g][v]); }
+
 /// The segment's share of outputs n..n+15 of tokens t0..t0+T-1, whose terms are given.
 template <class K, int T>
 void panel_tokens(const MatMulArgs& a, const Panel& panel, int64_t n, int64_t begin, int64_t groups, int64_t t0, const GroupTerms* terms,
@@ -232,16 +296,20 @@ void panel_tokens(const MatMulArgs& a, const Panel& panel, int64_t n, int64_t be
   const std::byte* x[T];
   token_rows<T>(a, t0, x);
   LaneSum<K> sum[T];
-  for (auto& s : sum)
-    for (auto& v : s.part) v = _mm512_setzero_ps();
   for (int64_t g = 0; g < groups; g += 2) {
     __m512i even[4], odd[4];
-    for (int v = 0; v < 4; ++v) even[v] = _mm512_load_si512(panel.code[g][v]), odd[v] = _mm512_load_si512(panel.code[g + 1][v]);
-    const __m512 scale[2] = {_mm512_load_ps(panel.scale[g]), _mm512_load_ps(panel.scale[g + 1])};
+    for (int v = 0; v < 4; ++v) even[v] = panel_word(panel, g, v), odd[v] = panel_word(panel, g + 1, v);
     const __m512 min[2] = {_mm512_load_ps(panel.min[g]), _mm512_load_ps(panel.min[g + 1])};
     int64_t q = begin + 16 * g;
     opaque(q);
-    add_pair<K, T>(even, odd, scale, min, x, q, terms, g, sum);
+    if constexpr (K::kFolds) {
+      add_group<K, T>(even, nullptr, min[0], x, q, terms, g, sum);
+      add_group<K, T>(odd, nullptr, min[1], x, q + 16, terms, g + 1, sum);
+      if (g % 16 == 14) close_block<K, T>(_mm512_load_ps(panel.scale[g - 14]), sum);
+    } else {
+      const __m512 scale[2] = {_mm512_load_ps(panel.scale[g]), _mm512_load_ps(panel.scale[g + 1])};
+      add_pair<K, T>(even, odd, scale, min, x, q, terms, g, sum);
+    }
     ahead.ask();
   }
   for (int t = 0; t < T && t0 + t < a.T; ++t) {
@@ -264,29 +332,45 @@ void with_tokens(int64_t tokens, Fn&& f) {
 
 inline constexpr int64_t kPanelBlock = 128;  // tokens whose terms (64 KB) and activations of a segment (128 KB) stay in L2
 
+/// Weights whose sixteen rows are interleaved already.
 template <class F>
+struct TileSource {
+  static constexpr int kValues = info(F::dtype).block_values;
+  const MatMulArgs& a;
+  int64_t first, last;
+
+  const std::byte* words(int64_t n, int64_t k) const { return quant::Interleaved<F>::words(a.w + n * a.w_bytes, k / kValues); }
+
+  void fill(int64_t n, int64_t begin, int64_t end, Panel& panel) const {
+    for (int64_t k = begin; k < end; k += kValues)
+      fill_panel<F>(words(n, k), quant::Interleaved<F>::halves(a.w + n * a.w_bytes, a.K / kValues, k / kValues), (k - begin) / 16, panel);
+  }
+
+  /// Filling a panel waits for memory, multiplying does not: so memory works for the next panel meanwhile. Measured for q8_0,
+  /// 8960 x 1536: 0.94 ms instead of 1.12 for 16 tokens, 0.71 instead of 0.85 for 9.
+  Ahead ahead(int64_t n, int64_t begin, int64_t end, int64_t tokens) const {
+    const bool more_rows = n + 16 < last, more_values = end < a.K;
+    const int64_t row = more_rows ? n + 16 : more_values ? first : last, value = more_rows ? begin : more_values ? end : 0;
+    const int64_t passes = (tokens + kDirectTokens - 1) / kDirectTokens, bytes = (end - begin) / kValues * quant::Interleaved<F>::kWords * 64;
+    return {words(row, value), (bytes / ((end - begin) / 32 * passes) + 63) / 64 * 64};
+  }
+};
+
+template <class F, class Source>
 void lanes_panels(const MatMulArgs& a, int64_t first, int64_t last) {
-  using R = quant::Interleaved<F>;
-  constexpr int kValues = info(F::dtype).block_values;
+  const Source source{a, first, last};
   Panel panel;
   GroupTerms terms[kPanelBlock];
   for (int64_t t0 = 0; t0 < a.T; t0 += kPanelBlock) {
     const int64_t t1 = t0 + kPanelBlock < a.T ? t0 + kPanelBlock : a.T;
     for (int64_t begin = 0; begin < a.K; begin += kSegment) {
       const int64_t end = begin + kSegment < a.K ? begin + kSegment : a.K, groups = (end - begin) / 16;
-      for (int64_t t = t0; t < t1; ++t) group_terms<F>(activations(a, t), a.K, begin, groups, terms[t - t0]);
+      for (int64_t t = t0; t < t1; ++t) group_terms<F>(activations(a, t), a.K, begin, groups, kPanelCodes<F>, terms[t - t0]);
       for (int64_t n = first; n < last; n += 16) {
-        const std::byte* tile = a.w + n * a.w_bytes;
-        for (int64_t k = begin; k < end; k += kValues)
-          fill_panel<F>(R::words(tile, k / kValues), R::halves(tile, a.K / kValues, k / kValues), (k - begin) / 16, panel);
-        // Filling a panel waits for memory, multiplying does not: so memory works for the next panel meanwhile. Measured for q8_0,
-        // 8960 x 1536: 0.94 ms instead of 1.12 for 16 tokens, 0.71 instead of 0.85 for 9.
-        const bool more_rows = n + 16 < last, more_values = end < a.K;
-        const std::byte* next = a.w + (more_rows ? n + 16 : more_values ? first : last) * a.w_bytes;
-        const int64_t passes = (t1 - t0 + kDirectTokens - 1) / kDirectTokens, bytes = groups * 16 / kValues * R::kWords * 64;
-        Ahead ahead{R::words(next, (more_rows ? begin : more_values ? end : 0) / kValues), (bytes / (groups / 2 * passes) + 63) / 64 * 64};
+        source.fill(n, begin, end, panel);
+        Ahead ahead = source.ahead(n, begin, end, t1 - t0);
         for (int64_t t = t0; t < t1; t += kDirectTokens)
-          with_tokens(t1 - t, [&]<int T>() { panel_tokens<AnyKind<F>, T>(a, panel, n, begin, groups, t, terms + (t - t0), ahead); });
+          with_tokens(t1 - t, [&]<int T>() { panel_tokens<KindOf<F>, T>(a, panel, n, begin, groups, t, terms + (t - t0), ahead); });
       }
     }
   }
@@ -295,7 +379,7 @@ void lanes_panels(const MatMulArgs& a, int64_t first, int64_t last) {
 /// Rows [first, last) of a weight in format F with sixteen rows interleaved; `first` begins a tile.
 template <class F>
 void lanes_rows(const MatMulArgs& a, int64_t first, int64_t last) {
-  if (a.T > kDirectTokens) return lanes_panels<F>(a, first, last);
+  if (a.T > kDirectTokens) return lanes_panels<F, TileSource<F>>(a, first, last);
   for (int64_t n = first; n < last; n += 16) with_tokens(a.T, [&]<int T>() { lanes_tile<F, T>(a, n, 0); });
 }
 
