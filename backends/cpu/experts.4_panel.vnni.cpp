@@ -28,7 +28,8 @@ struct RowSource {
     alignas(64) std::byte words[R::kWords * 64];
     uint16_t halves[16];
     for (int64_t k = begin; k < end; k += kValues) {
-      for (auto& p : row) __builtin_prefetch(p + next, 0, 2);
+      for (auto& p : row)
+        for (size_t byte = 0; byte < sizeof(typename F::Block); byte += 64) __builtin_prefetch(p + next + byte, 0, 2);
       for (int w = 0; w < R::kWords; w += 4) {
         const int at = w + 4 <= R::kWords ? w : R::kWords - 4;  // the last four once more rather than bytes after the block
         transpose_pieces([&](int i) { return row[i] + R::kWordsAt + 4 * at; },
