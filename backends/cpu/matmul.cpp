@@ -11,11 +11,11 @@
 namespace kerf::cpu {
 namespace {
 
-constexpr std::string_view kNotCoded = "the activations are not q8_g16";
+constexpr std::string_view kNotCoded = "the activations are not q8_g32";
 
 template <DType type>
 Support accepts_integer(const Problem& p) {
-  if (auto s = require(p.in[0].dtype == DType::q8_g16, kNotCoded); !s) return s;
+  if (auto s = require(p.in[0].dtype == DType::q8_g32, kNotCoded); !s) return s;
   return require(p.in[1].dtype == type, "the weights have another type");
 }
 
@@ -42,8 +42,10 @@ void add(Registry::Adder registry, DType weights, const IntegerRung& r, void (*r
 }  // namespace
 
 int64_t rows_per_task(const MatMulArgs& a, int64_t multiple, int threads) {
-  const int64_t by_size = a.T >= kPanelTokens ? 64 : kTaskBytes / std::max<int64_t>(1, a.w_bytes), by_share = a.N / (4 * threads);
-  const int64_t rows = std::clamp<int64_t>(std::min(by_size, by_share), 1, 64);
+  // Many tokens: what a task prepares of the activations should serve many rows.
+  const int64_t most = a.T >= 64 ? 128 : 64;
+  const int64_t by_size = a.T >= kPanelTokens ? most : kTaskBytes / std::max<int64_t>(1, a.w_bytes), by_share = a.N / (4 * threads);
+  const int64_t rows = std::clamp<int64_t>(std::min(by_size, by_share), 1, most);
   return (rows + multiple - 1) / multiple * multiple;
 }
 
@@ -79,7 +81,7 @@ void add_interleaved_rung(Registry::Adder registry, DType weights, const Integer
 
 Support accepts_float(const Problem& p) {
   if (auto s = require(p.in[0].dtype == DType::f32, "the activations are not f32"); !s) return s;
-  return require(p.in[1].dtype != DType::q8_g16 && quant::has_decoder(p.in[1].dtype), "the weights' format has no decoder");
+  return require(p.in[1].dtype != DType::q8_g32 && quant::has_decoder(p.in[1].dtype), "the weights' format has no decoder");
 }
 
 }  // namespace kerf::cpu
