@@ -87,13 +87,10 @@ void direct_rows(const MatMulArgs& a, int64_t first, int64_t last, int64_t t0, i
   for (; n < last; ++n) direct_pass<F, V, Decode, 1, T>(a, n, t0, begin, end);
 }
 
-/// Up to so many tokens weights are read as they lie, without a panel.
-inline constexpr int64_t kDirectTokensMax = 16;
-
-/// Rows [first, last) for any number of tokens.
+/// Rows [first, last) for any number of tokens: weights are read as they lie for up to V::kDirectTokens.
 template <class F, class V, class Decode>
 void float_or_direct_rows(const MatMulArgs& a, int64_t first, int64_t last) {
-  if (info(F::dtype).block_values > 1 || a.T > kDirectTokensMax) return float_rows<F, V, Decode>(a, first, last);
+  if (info(F::dtype).block_values > 1 || a.T > V::kDirectTokens) return float_rows<F, V, Decode>(a, first, last);
   if constexpr (info(F::dtype).block_values == 1) {
     const int64_t passes = (a.T + kPassTokens<V> - 1) / kPassTokens<V>, pass = (a.T + passes - 1) / passes;
     for (int64_t n = first; n < last; n += V::kRows)

@@ -9,6 +9,7 @@ namespace {
 
 struct Avx2 {
   static constexpr int kLanes = 8, kRows = 4, kTokens = 3;  // 12 sums, 3 tokens and a weight: 16 registers
+  static constexpr int64_t kDirectTokens = 16;
   using Reg = __m256;
   static Reg zero() { return _mm256_setzero_ps(); }
   static Reg load(const float* p) { return _mm256_loadu_ps(p); }

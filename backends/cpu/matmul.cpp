@@ -49,18 +49,39 @@ int64_t rows_per_task(const MatMulArgs& a, int64_t multiple, int threads) {
   return (rows + multiple - 1) / multiple * multiple;
 }
 
-void run_rows(const Call& call, int64_t multiple, RowsFn rows) {
+namespace {
+
+MatMulArgs args_of(const Call& call) {
   const TensorView &x = call.in[0], &w = call.in[1], &y = call.out[0];
-  const MatMulArgs a{.x = x.as<const std::byte>(),
-                     .w = w.as<const std::byte>(),
-                     .y = y.as<float>(),
-                     .T = x.desc.rows(),
-                     .N = w.desc.rows(),
-                     .K = w.desc.cols(),
-                     .x_bytes = x.desc.row_bytes(),
-                     .w_bytes = w.desc.row_bytes()};
-  const int64_t step = rows_per_task(a, multiple, call.pool.size());
-  call.pool.parallel_for((a.N + step - 1) / step, [&](int64_t i) { rows(a, i * step, std::min(a.N, (i + 1) * step)); });
+  return {.x = x.as<const std::byte>(),
+          .w = w.as<const std::byte>(),
+          .y = y.as<float>(),
+          .T = x.desc.rows(),
+          .N = w.desc.rows(),
+          .K = w.desc.cols(),
+          .x_bytes = x.desc.row_bytes(),
+          .w_bytes = w.desc.row_bytes()};
+}
+
+void over_pool(const MatMulArgs& a, ThreadPool& pool, int64_t multiple, RowsFn rows) {
+  const int64_t step = rows_per_task(a, multiple, pool.size());
+  pool.parallel_for((a.N + step - 1) / step, [&](int64_t i) { rows(a, i * step, std::min(a.N, (i + 1) * step)); });
+}
+
+}  // namespace
+
+void run_rows(const Call& call, int64_t multiple, RowsFn rows) { over_pool(args_of(call), call.pool, multiple, rows); }
+
+void run_panels(const Call& call, int64_t multiple, int64_t panel, int64_t tokens, RowsFn rows) {
+  const MatMulArgs a = args_of(call);
+  if (a.T < tokens) return over_pool(a, call.pool, multiple, rows);
+  const int64_t blocks = (a.T * a.x_bytes + kBlockBytes - 1) / kBlockBytes;
+  for (int64_t i = 0; i < blocks; ++i) {
+    const int64_t t0 = i * a.T / blocks, t1 = (i + 1) * a.T / blocks;
+    MatMulArgs block = a;
+    block.x += t0 * a.x_bytes, block.y += t0 * a.N, block.T = t1 - t0;
+    over_pool(block, call.pool, a.N >= panel * call.pool.size() ? panel : multiple, rows);
+  }
 }
 
 void add_integer_rung(Registry::Adder registry, DType weights, const IntegerRung& r, void (*run)(const Problem&, const Call&)) {

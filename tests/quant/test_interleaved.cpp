@@ -150,7 +150,7 @@ TEST_CASE("the kernels read every value of every row as the format defines it") 
 
 template <class F>
 void check_order(const Registry& registry, int64_t K) {
-  constexpr int64_t kTokens = 35, N = 53;
+  constexpr int64_t kTokens = 150, N = 53;  // more than a block of tokens
   const Bytes tiles = interleaved_weights<F>(random_weights<F>(N, K), N, K);
   const TensorDesc rows = matrix(DType::q8_g32, kTokens, K);
   Bytes x(static_cast<size_t>(rows.bytes()));
@@ -167,7 +167,7 @@ void check_order(const Registry& registry, int64_t K) {
     INFO(k.name() << ", K = " << K << ", seed " << kSeed);
     const auto whole = product(k, of(kTokens), x.data(), tiles, one);
     for (ThreadPool* pool : {&two, &three, &eight}) CHECK(product(k, of(kTokens), x.data(), tiles, *pool) == whole);
-    for (const int64_t T : {1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 17, 32}) {
+    for (const int64_t T : {1, 2, 3, 4, 5, 6, 7, 8, 9, 15, 17, 32, 129}) {
       const auto part = product(k, of(T), x.data(), tiles, T % 2 ? two : one);
       if (std::memcmp(part.data(), whole.data(), part.size() * sizeof(float)) != 0) FAIL("the first " << T << " tokens have other bits alone");
     }

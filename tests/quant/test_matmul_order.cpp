@@ -69,17 +69,17 @@ bool same_bits(const std::vector<float>& part, const std::vector<float>& whole) 
 }
 
 template <class F>
-Data random_data(int64_t N, int64_t K, uint64_t seed) {
+Data random_data(int64_t N, int64_t K, uint64_t seed, int64_t tokens = kTokens) {
   std::mt19937_64 random(seed);
   Data d{.N = N, .K = K, .type = F::dtype};
   d.w = random_weights<F>(N, K, random);
   std::normal_distribution<float> normal;
-  d.x.resize(static_cast<size_t>(kTokens * K));
+  d.x.resize(static_cast<size_t>(tokens * K));
   for (auto& v : d.x) v = normal(random);
   if (K % 32) return d;
-  const TensorDesc rows = matrix(DType::q8_g32, kTokens, K);
+  const TensorDesc rows = matrix(DType::q8_g32, tokens, K);
   d.coded.resize(static_cast<size_t>(rows.bytes()));
-  for (int64_t t = 0; t < kTokens; ++t) quant::Q8_G32::encode_row(&d.x[static_cast<size_t>(t * K)], K, d.coded.data() + t * rows.row_bytes());
+  for (int64_t t = 0; t < tokens; ++t) quant::Q8_G32::encode_row(&d.x[static_cast<size_t>(t * K)], K, d.coded.data() + t * rows.row_bytes());
   return d;
 }
 
@@ -116,6 +116,35 @@ TEST_CASE("a token has the same bits in every batch and with every number of thr
                                                          : std::vector<int64_t>{5, 100, 2080};
     for (int64_t K : lengths) check_order<F>(registry, K);
   });
+}
+
+/// Float activations: kernels that change their way of working with the number of tokens agree with themselves.
+void check_batches(const Registry& registry, const Data& data, int64_t tokens, const std::vector<int64_t>& fewer) {
+  ThreadPool one(1), two(2), three(3);
+  for (const Kernel& k : registry.all()) {
+    if (k.op != MatMul::name || k.isa > detect_isa()) continue;
+    const auto whole = data.run(k, DType::f32, tokens, one);
+    if (whole.empty()) continue;
+    INFO(k.name() << ", " << name_of(data.type) << ", K = " << data.K << ", seed " << kSeed);
+    CHECK(std::none_of(whole.begin(), whole.end(), [](float v) { return std::isnan(v); }));
+    for (int64_t T : fewer) CHECK(same_bits(data.run(k, DType::f32, T, one), whole));
+    for (ThreadPool* pool : {&two, &three}) CHECK(same_bits(data.run(k, DType::f32, tokens, *pool), whole));
+  }
+}
+
+TEST_CASE("float activations: a token of a long batch has the bits that it has alone") {
+  Registry registry;
+  fill_cpu(registry);
+  quant::Formats::for_each([&]<class F>(F) {
+    constexpr int kValues = info(F::dtype).block_values;
+    // 64 + 32 + 5 rows: panels of both widths and rows that fill none. 41 tokens: tiles of 5 and 6, and of 10 and 11.
+    for (int64_t K : kValues == 256  ? std::vector<int64_t>{256, 1280}
+                     : kValues == 32 ? std::vector<int64_t>{32, 864}
+                                     : std::vector<int64_t>{5, 100, 1121})
+      check_batches(registry, random_data<F>(101, K, kSeed, 41), 41, {1, 11, 12, 13, 16, 17, 31, 32, 36});
+  });
+  // Rows long enough for two blocks of tokens (run_panels in backends/cpu/matmul.h).
+  check_batches(registry, random_data<quant::Q8_0>(37, 65536, kSeed, 41), 41, {1, 12});
 }
 
 TEST_CASE("one activation that is not finite spoils its token only") {
