@@ -91,9 +91,9 @@ void group_terms(const std::byte* row, int64_t K, int64_t begin, int64_t values,
   }
 }
 
-/// Asks for a line of a stream twice: far ahead into L2, where enough requests can be under way for the latency of DRAM, and
-/// shortly before use into L1. Measured, q4_k, one thread: 94 % of the stream; 77 % with one request into L1 at any distance
-/// from 2 to 16 KB (its 16 buffers are the limit), 87 % with the one into L2 alone; 12 to 32 KB and 1 to 4 KB do alike. More
+/// For processors that do not follow a stream by themselves (asks_for_streams): asks for a line of it twice, far ahead into L2, where enough requests
+/// can be under way for the latency of DRAM, and shortly before use into L1. Measured, q4_k, one thread: 94 % of the stream; 77 % with one request
+/// into L1 at any distance from 2 to 16 KB (its 16 buffers are the limit), 87 % with the one into L2 alone; 12 to 32 KB and 1 to 4 KB do alike. More
 /// tokens take longer per line and need L1 for themselves: with 8 of them the shorter way gains 10 %.
 template <int T>
 [[gnu::always_inline]] inline void prefetch_line(const std::byte* p) {
@@ -197,7 +197,7 @@ template <int T>
 }
 
 /// A block of sixteen rows, unpacked as it is multiplied; it begins at value q of the activations and group g of the segment.
-template <class F, int T>
+template <class F, int T, bool asks>
 [[gnu::always_inline]] inline void add_block(const std::byte* words, const std::byte* halves, const std::byte* const (&x)[T], int64_t q,
                                              const GroupTerms* terms, int64_t g, LaneSum (&sum)[T]) {
   using L = Lanes16<F>;
@@ -205,7 +205,7 @@ template <class F, int T>
   const auto group = [&]<int p>() __attribute__((always_inline)) {
     constexpr int kPairs = L::kGroups / 2, kWords = quant::Interleaved<F>::kWords;
     static_assert(L::shift(2 * p) == L::shift(2 * p + 1));
-    for (int w = p * kWords / kPairs; w < (p + 1) * kWords / kPairs; ++w) prefetch_line<T>(words + 64 * w);
+    for (int w = p * kWords / kPairs; asks && w < (p + 1) * kWords / kPairs; ++w) prefetch_line<T>(words + 64 * w);
     __m512i low[4], high[4];
     L::template codes<2 * p>(words, low);
     L::template codes<2 * p + 1>(words, high);
@@ -236,7 +236,7 @@ inline __mmask16 rows_there(const MatMulArgs& a, int64_t n) {
 }
 
 /// Outputs n..n+15 of tokens t0..t0+T-1, those of them that exist.
-template <class F, int T>
+template <class F, int T, bool asks>
 void lanes_tile(const MatMulArgs& a, int64_t n, int64_t t0) {
   using R = quant::Interleaved<F>;
   constexpr int kValues = info(F::dtype).block_values;
@@ -255,7 +255,7 @@ void lanes_tile(const MatMulArgs& a, int64_t n, int64_t t0) {
     for (int64_t q = begin; q < end; q += kValues, words += 64 * R::kWords, halves += 32) {
       int64_t at = q;
       opaque(at);
-      add_block<F, T>(words, halves, x, at, terms, (q - begin) / 32, sum);
+      add_block<F, T, asks>(words, halves, x, at, terms, (q - begin) / 32, sum);
     }
     for (int t = 0; t < T; ++t) y[t] = _mm512_add_ps(y[t], sum[t].total);
   }
@@ -397,11 +397,18 @@ void lanes_panels(const MatMulArgs& a, int64_t first, int64_t last) {
   }
 }
 
+/// What is not one stream is always asked for: lone scales behind the words (without, q8_0 at 17 GB/s instead of 21 on a Zen 4, and
+/// q6_k, whose words are not read in order either, at 9 instead of 16), and weights that several tokens keep in work.
+template <class F, bool asks>
+void lanes_tiles(const MatMulArgs& a, int64_t first, int64_t last) {
+  for (int64_t n = first; n < last; n += 16) with_tokens(a.T, [&]<int T>() { lanes_tile<F, T, (asks || T > 2)>(a, n, 0); });
+}
+
 /// Rows [first, last) of a weight in format F with sixteen rows interleaved; `first` begins a tile.
 template <class F>
 void lanes_rows(const MatMulArgs& a, int64_t first, int64_t last) {
   if (a.T > kDirectTokens) return lanes_panels<F, TileSource<F>>(a, first, last);
-  for (int64_t n = first; n < last; n += 16) with_tokens(a.T, [&]<int T>() { lanes_tile<F, T>(a, n, 0); });
+  return asks_for_streams() || quant::Interleaved<F>::kLoneHalf ? lanes_tiles<F, true>(a, first, last) : lanes_tiles<F, false>(a, first, last);
 }
 
 }  // namespace KERF_ISA

@@ -1,5 +1,7 @@
 #include "backends/cpu/matmul.h"
 
+#include <cpuid.h>
+
 #include <algorithm>
 #include <string>
 
@@ -40,6 +42,15 @@ void add(Registry::Adder registry, DType weights, const IntegerRung& r, void (*r
 }
 
 }  // namespace
+
+bool asks_for_streams() {
+  // CPUID leaf 0: the vendor. In a virtual machine the instruction takes microseconds: asked for once.
+  static const bool asks = [] {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return !(__get_cpuid(0, &a, &b, &c, &d) && b == signature_AMD_ebx && c == signature_AMD_ecx && d == signature_AMD_edx);
+  }();
+  return asks;
+}
 
 int64_t rows_per_task(const MatMulArgs& a, int64_t multiple, int threads) {
   // Many tokens: what a task prepares of the activations should serve many rows.
