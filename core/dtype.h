@@ -43,7 +43,7 @@ enum class DType : uint8_t {
   nvfp4,
   q1_0,
   q2_0,
-  q8_g32,
+  q8_g16,
   bf16_t16,
   q15_t16,
   q4_0_r16,
@@ -105,8 +105,8 @@ inline constexpr std::array<DTypeInfo, static_cast<size_t>(DType::count)> kDType
     {DType::nvfp4, "nvfp4", 64, 36, 40},
     {DType::q1_0, "q1_0", 128, 18, 41},
     {DType::q2_0, "q2_0", 64, 18, 42},
-    // Activations for integer kernels: per row int8 q[K], then f32 d[K/16], then f32 sum[K/16] (quant/q8_g32.h).
-    {DType::q8_g32, "q8_g32", 32, 48, -1},
+    // Activations for integer kernels: per row int8 q[K], then f32 d[K/16], then f32 sum[K/16] (quant/q8_g16.h).
+    {DType::q8_g16, "q8_g16", 32, 48, -1},
     // Activations for bf16 matrix units: tiles of 16 rows x 32 values, 1 KB each (quant/bf16_t16.h).
     {DType::bf16_t16, "bf16_t16", 32, 64, -1, 16},
     // Activations for int8 matrix units: 15 bits in two planes of tiles of 16 rows x 64 values, and scales (quant/q15_t16.h).

@@ -82,7 +82,7 @@ struct KernelPolicy {
     std::string op, kernel;
   };  // --kernel OP=NAME: only this kernel for this op or node
   std::vector<Pin> pins{};
-  std::vector<DType> activations{DType::f32, DType::q8_g32, DType::bf16_t16, DType::q15_t16};  // formats a matmul may read its activations in
+  std::vector<DType> activations{DType::f32, DType::q8_g16, DType::bf16_t16, DType::q15_t16};  // formats a matmul may read its activations in
   bool repack = true;                                                                          // --no-repack: weights stay as the file has them
   bool repack_experts = false;                                                                 // --repack-experts: those of experts do not either
   std::vector<std::string> fusions{"all"};                                                     // --fuse: names of core/rewrite.h, "format", "all"

@@ -107,7 +107,7 @@ void add_backend(CLI::App* app, ModelArgs& args) {
       ->group("Kernels");
   app->add_option(
          "--activations", args.activations,
-         "what matmuls multiply weights with: q15 (15-bit groups of 512, float weights only), bf16 (bfloat16), q8 (8-bit groups of 32), f32 (as they "
+         "what matmuls multiply weights with: q15 (15-bit groups of 512, float weights only), bf16 (bfloat16), q8 (8-bit groups of 16), f32 (as they "
          "are), or auto: the best kernel for each batch and type of weights")
       ->check(CLI::IsMember({"auto", "q15", "bf16", "q8", "f32"}))
       ->capture_default_str()

@@ -26,7 +26,7 @@ void add_one(Cases& cases, Op op, std::vector<TensorDesc> in, DataKind kind) {
 std::vector<DType> weight_types() {
   std::vector<DType> types;
   for (const auto& row : kDTypes)
-    if (row.dtype != DType::q8_g32 && quant::has_decoder(row.dtype)) types.push_back(row.dtype);
+    if (row.dtype != DType::q8_g16 && quant::has_decoder(row.dtype)) types.push_back(row.dtype);
   return types;
 }
 
@@ -64,7 +64,7 @@ void cases_of(Cases& cases, const MatMul&) {
       const int64_t K = columns(s, t);
       add(cases, MatMul{}, {matrix(DType::f32, s.T, K), matrix(t, s.N, K)});
       if (K % 32 != 0) continue;
-      for (const DType x : {DType::q8_g32, DType::bf16_t16}) {
+      for (const DType x : {DType::q8_g16, DType::bf16_t16}) {
         add(cases, MatMul{}, {matrix(x, s.T, K), matrix(t, s.N, K)});
         if (const auto r16 = interleaved(t)) add(cases, MatMul{}, {matrix(x, s.T, K), matrix(*r16, s.N, K)});
       }
@@ -184,7 +184,7 @@ void cases_of(Cases& cases, const Convert&) {
         add(cases, Convert{to}, {matrix(from, T, block == 1 ? 37 : 2 * block)});
         if (block == 1) add(cases, Convert{to}, {matrix(from, T, 40)});
       }
-  for (const DType to : {DType::f16, DType::bf16, DType::q8_g32, DType::bf16_t16, DType::q15_t16})
+  for (const DType to : {DType::f16, DType::bf16, DType::q8_g16, DType::bf16_t16, DType::q15_t16})
     for (const int64_t T : {1, 3, 17})
       for (const int64_t K : {32, 33, 96, 576, 2048})
         if (K % info(to).block_values == 0) add(cases, Convert{to}, {matrix(DType::f32, T, K)});
@@ -221,7 +221,7 @@ void cases_of(Cases& cases, const MatMuls&) {
   size_t n = 0;
   for (const auto& s : shapes)
     for (const auto& types : type_groups(s.rows.size()))
-      for (const DType x : {DType::q8_g32, DType::bf16_t16, DType::f32})
+      for (const DType x : {DType::q8_g16, DType::bf16_t16, DType::f32})
         for (const bool add : {true, false}) {
           if (++n % 3 != 0 && s.rows.size() > 1) continue;  // a third of the combinations reaches each type in each shape
           std::vector<TensorDesc> in{matrix(x, s.T, s.K)};
@@ -237,7 +237,7 @@ void cases_of(Cases& cases, const MatMulSwiGlu&) {
   for (const auto& [T, N, K] :
        {std::array<int64_t, 3>{1, 48, 512}, {2, 33, 256}, {8, 64, 256}, {13, 64, 512}, {33, 64, 256}, {70, 96, 512}, {17, 33, 256}})
     for (const auto& types : type_groups(2)) {
-      for (const DType x : {DType::q8_g32, DType::bf16_t16, DType::f32})
+      for (const DType x : {DType::q8_g16, DType::bf16_t16, DType::f32})
         add_one(cases, MatMulSwiGlu{}, {matrix(x, T, K), matrix(types[0], N, K), matrix(types[1], N, K)}, kKinds[++n % kKinds.size()]);
       ++n;  // so that each format of activations meets all kinds
     }
@@ -301,7 +301,7 @@ void for_each_expert_problem(bool by_token, F&& f) {
       const int64_t K = block <= 32 ? s.k32 : s.blocks * block;
       const TensorDesc ids = matrix(DType::i32, s.T, s.used);
       for (const auto w : {std::optional(t), interleaved(t)})
-        for (const DType x : {DType::f32, DType::q8_g32, DType::bf16_t16})
+        for (const DType x : {DType::f32, DType::q8_g16, DType::bf16_t16})
           for (const int64_t rows : {s.T, s.T * s.used})
             if (w && s.N % info(*w).tile_rows == 0 && K % info(x).block_values == 0 && (rows == s.T * s.used || by_token))
               f({*w, {1, s.X, s.N, K}}, ids, matrix(x, rows, K), kKinds[turn++ % kKinds.size()]);

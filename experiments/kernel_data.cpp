@@ -12,7 +12,7 @@
 #include "quant/bf16_t16.h"
 #include "quant/formats.h"
 #include "quant/q15_t16.h"
-#include "quant/q8_g32.h"
+#include "quant/q8_g16.h"
 
 namespace kerf {
 namespace {
@@ -135,22 +135,20 @@ void fill_blocks(Random& random, DType t, DataKind kind, std::byte* bytes, int64
   }
 }
 
-/// A row of q8_g32 is encoded from floats, or for exact data put together from small codes and power-of-two scales.
-void fill_q8_g32(Random& random, const RowMaker& maker, std::byte* row, int64_t K) {
+/// A row of q8_g16 is encoded from floats, or for exact data put together from small codes and power-of-two scales.
+void fill_q8_g16(Random& random, const RowMaker& maker, std::byte* row, int64_t K) {
   std::vector<float> values(static_cast<size_t>(K));
   maker.fill(random, values.data(), K);
-  quant::Q8_G32::encode_row(values.data(), K, row);
+  quant::Q8_G16::encode_row(values.data(), K, row);
   if (maker.kind != DataKind::exact) return;
-  float d = 1;
-  for (int64_t h = 0; h < K / quant::Q8_G32::kHalf; ++h) {
+  for (int64_t g = 0; g < K / quant::Q8_G16::kGroup; ++g) {
     float sum = 0;
-    for (int64_t i = h * quant::Q8_G32::kHalf; i < (h + 1) * quant::Q8_G32::kHalf; ++i) {
+    for (int64_t i = g * quant::Q8_G16::kGroup; i < (g + 1) * quant::Q8_G16::kGroup; ++i) {
       row[i] = static_cast<std::byte>(static_cast<int8_t>(values[i]));
       sum += values[i];
     }
-    if (h % 2 == 0) d = std::ldexp(1.f, static_cast<int>(random.below(2)) - 1);  // the halves of a group share it
-    put(row + K + 4 * h, d);
-    put(row + K + K / 4 + 4 * h, sum);
+    put(row + K + 4 * g, std::ldexp(1.f, static_cast<int>(random.below(2)) - 1));
+    put(row + K + K / 4 + 4 * g, sum);
   }
 }
 
@@ -206,8 +204,8 @@ std::vector<std::byte> values(Random random, const TensorDesc& d, const RowMaker
   std::vector<float> row(static_cast<size_t>(d.cols()));
   for (int64_t r = 0; r < d.rows(); ++r) {
     std::byte* at = bytes.data() + r * d.row_bytes();
-    if (d.dtype == DType::q8_g32)
-      fill_q8_g32(random, maker, at, d.cols());
+    if (d.dtype == DType::q8_g16)
+      fill_q8_g16(random, maker, at, d.cols());
     else if (info(d.dtype).block_values > 1)
       fill_blocks(random, d.dtype, maker.kind, at, d.cols() / info(d.dtype).block_values);
     else {

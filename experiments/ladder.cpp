@@ -233,7 +233,7 @@ LadderSubject ladder_subject(std::string_view name) {
   if (has_type(*op) && !subject.type) {
     if (!std::holds_alternative<Attention>(*op) && !std::holds_alternative<KvWrite>(*op))
       throw Error(ErrorKind::usage, fmt::format("kernels of {} differ by type", name_of(*op)), fmt::format("kerf kernels ladder {}", name_of(*op)),
-                  fmt::format("say which, as in {}.{}", name_of(*op), std::holds_alternative<Convert>(*op) ? "q8_g32" : "q4_k"));
+                  fmt::format("say which, as in {}.{}", name_of(*op), std::holds_alternative<Convert>(*op) ? "q8_g16" : "q4_k"));
     subject.type = DType::f16;
   }
   return subject;

@@ -71,7 +71,7 @@ KernelPolicy kernel_policy(const ModelArgs& args) {
     policy.pins.push_back({text.substr(0, equals), text.substr(equals + 1)});
   }
   if (args.activations == "f32") policy.activations = {DType::f32};
-  if (args.activations == "q8") policy.activations = {DType::f32, DType::q8_g32};
+  if (args.activations == "q8") policy.activations = {DType::f32, DType::q8_g16};
   if (args.activations == "bf16") policy.activations = {DType::f32, DType::bf16_t16};
   if (args.activations == "q15") policy.activations = {DType::f32, DType::q15_t16};
   if (args.no_repack && args.repack_experts)

@@ -39,7 +39,7 @@ std::string_view unit_text(std::string_view unit) {
 }
 
 std::string_view unit_of(const Kernel& kernel, const Problem& problem) {
-  const bool integers = reads_formats(problem.op) && (problem.in[0].dtype == DType::q8_g32 || problem.in[0].dtype == DType::q15_t16);
+  const bool integers = reads_formats(problem.op) && (problem.in[0].dtype == DType::q8_g16 || problem.in[0].dtype == DType::q15_t16);
   switch (kernel.isa) {
     case Isa::amx:
       return integers ? "int8_amx" : "bf16_amx";

@@ -7,7 +7,7 @@
 #include "quant/bf16_t16.h"
 #include "quant/interleaved.h"
 #include "quant/q15_t16.h"
-#include "quant/q8_g32.h"
+#include "quant/q8_g16.h"
 
 namespace kerf::quant {
 namespace {
@@ -36,11 +36,11 @@ bool visit_interleaved(DType type, Fn&& f) {
 }  // namespace
 
 bool has_decoder(DType type) {
-  return type == DType::q8_g32 || Formats::visit(type, [](auto) {});
+  return type == DType::q8_g16 || Formats::visit(type, [](auto) {});
 }
 
 void decode_row(DType type, const void* row, int64_t n, float* out) {
-  if (type == DType::q8_g32) return Q8_G32::decode_row(row, n, out);
+  if (type == DType::q8_g16) return Q8_G16::decode_row(row, n, out);
   const bool known = Formats::visit(type, [&]<class F>(F) { decode_row<F>(row, n, out); });
   KERF_CHECK(known, "no decoder for " + std::string(name_of(type)));
 }

@@ -59,7 +59,7 @@ void decode_row(const void* row, int64_t n, float* out) {
 
 }  // namespace KERF_ISA
 
-/// Whether values of this type can be decoded to f32: the formats above, and q8_g32.
+/// Whether values of this type can be decoded to f32: the formats above, and q8_g16.
 bool has_decoder(DType type);
 
 /// Decodes the n values of one row (a whole number of blocks). The type must have a decoder (KERF_CHECK).

@@ -19,7 +19,7 @@ void run_encode(const Call& call, EncodeRowFn encode) {
 
 Support accepts_encode(const Problem& p) {
   if (auto s = require(p.in[0].dtype == DType::f32, "the input is not f32"); !s) return s;
-  if (auto s = require(p.out[0].dtype == DType::q8_g32, "the output is not q8_g32"); !s) return s;
+  if (auto s = require(p.out[0].dtype == DType::q8_g16, "the output is not q8_g16"); !s) return s;
   return require(p.in[0].cols() % 32 == 0, "rows are no multiple of 32");
 }
 

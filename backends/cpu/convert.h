@@ -1,4 +1,4 @@
-// f32 -> q8_g32, and weights -> sixteen rows interleaved, over the pool: what the rungs of these conversions share. Compiled
+// f32 -> q8_g16, and weights -> sixteen rows interleaved, over the pool: what the rungs of these conversions share. Compiled
 // without vector flags (see simd_rung.h).
 #pragma once
 #include <cstddef>
@@ -9,7 +9,7 @@
 
 namespace kerf::cpu {
 
-/// Encodes one row of K values (quant/q8_g32.h).
+/// Encodes one row of K values (quant/q8_g16.h).
 using EncodeRowFn = void (*)(const float* x, int64_t K, void* row);
 
 void run_encode(const Call& call, EncodeRowFn encode);

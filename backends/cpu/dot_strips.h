@@ -1,4 +1,4 @@
-// Walking a row of weights in strips of 256 values together with rows of q8_g32 activations, for any vector width.
+// Walking a row of weights in strips of 256 values together with rows of q8_g16 activations, for any vector width.
 // Formats with blocks of 32 may end in part of a strip, G < 16 groups of 16 values. Nothing past the row is read for it (the
 // next row's scale may be infinite, and 0 * infinity is NaN): the missing lanes of scales and activations are zeros.
 // G is a template parameter: with K = 576, two strips and G = 4, copying such tails into strips of zeros took half the time.
@@ -7,12 +7,12 @@
 
 #include "backends/cpu/matmul.h"
 #include "quant/formats.h"
-#include "quant/q8_g32.h"
+#include "quant/q8_g16.h"
 
 namespace kerf::cpu {
 inline namespace KERF_ISA {
 
-using ActivationRow = quant::Q8_G32::Row;
+using ActivationRow = quant::Q8_G16::Row;
 
 template <class F>
 inline constexpr int64_t kStripBlocks = kStrip / info(F::dtype).block_values;
@@ -103,7 +103,7 @@ void dot_block(const std::byte* w, int64_t stride, const ActivationRow (&x)[T], 
 template <class F, class Lanes, int R, int T>
 void dot_tokens(const MatMulArgs& a, int64_t n, int64_t t0) {
   ActivationRow x[T];
-  for (int t = 0; t < T; ++t) x[t] = quant::Q8_G32::row(activations(a, t0 + t), a.K);
+  for (int t = 0; t < T; ++t) x[t] = quant::Q8_G16::row(activations(a, t0 + t), a.K);
   float y[R * T];
   dot_block<F, Lanes, R, T>(a.w + n * a.w_bytes, a.w_bytes, x, a.K, y);
   for (int r = 0; r < R; ++r)

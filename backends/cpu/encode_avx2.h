@@ -1,11 +1,11 @@
-// The encoder of simd_write.h for AVX2: a group of 32 is four registers. Bit for bit what quant/q8_g32.h and core/half.h
+// The encoder of simd_write.h for AVX2: a group of 16 is two registers. Bit for bit what quant/q8_g16.h and core/half.h
 // define.
 #pragma once
 #include <immintrin.h>
 
 #include <cstring>
 
-#include "quant/q8_g32.h"
+#include "quant/q8_g16.h"
 
 namespace kerf::cpu {
 inline namespace KERF_ISA {
@@ -28,29 +28,24 @@ struct EncodeAvx2 {
     return _mm256_cvtps_epi32(code);
   }
 
-  static void group(const float* x, int8_t* q, float* d, float* sum) {
-    __m256 v[4], largest = _mm256_setzero_ps(), finite = _mm256_castsi256_ps(_mm256_set1_epi32(-1));
-    for (int i = 0; i < 4; ++i) {
-      v[i] = _mm256_loadu_ps(x + 8 * i);
-      largest = _mm256_max_ps(largest, magnitude(v[i]));
-      finite = _mm256_and_ps(finite, _mm256_cmp_ps(magnitude(v[i]), _mm256_set1_ps(0x1.fffffep127f), _CMP_LE_OQ));
-    }
-    const float step = largest_of(largest) / 127;
-    // Zeros; subnormal steps, whose inverse overflows; and what is not finite.
-    if (_mm256_movemask_ps(finite) != 0xFF || !(step >= 0x1p-126f)) return quant::Q8_G32::encode_group(x, q, d, sum);
-    const float inverse = 1 / step;
-    for (int h = 0; h < 2; ++h) {
-      const __m256i i = codes(v[2 * h], step, inverse), j = codes(v[2 * h + 1], step, inverse);
-      const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(i, j), 0xD8);
-      const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(q + 16 * h), bytes);
-      const __m128i sums = _mm_sad_epu8(_mm_xor_si128(bytes, _mm_set1_epi8(-128)), _mm_setzero_si128());  // of q + 128
-      d[h] = step, sum[h] = static_cast<float>(_mm_cvtsi128_si32(sums) + _mm_extract_epi16(sums, 4) - 16 * 128);
-    }
+  static void group(const float* x, int8_t* q, float& d, float& sum) {
+    const __m256 low = _mm256_loadu_ps(x), high = _mm256_loadu_ps(x + 8), largest_finite = _mm256_set1_ps(0x1.fffffep127f);
+    const __m256 a = magnitude(low), b = magnitude(high);
+    const __m256 finite = _mm256_and_ps(_mm256_cmp_ps(a, largest_finite, _CMP_LE_OQ), _mm256_cmp_ps(b, largest_finite, _CMP_LE_OQ));
+    if (_mm256_movemask_ps(finite) != 0xFF) return quant::Q8_G16::encode_group(x, q, d, sum);
+    d = largest_of(_mm256_max_ps(a, b)) / 127;
+    if (!(d >= 0x1p-126f)) return quant::Q8_G16::encode_group(x, q, d, sum);  // zeros; subnormal steps, whose inverse overflows
+    const float inverse = 1 / d;
+    const __m256i i = codes(low, d, inverse), j = codes(high, d, inverse);
+    const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(i, j), 0xD8);
+    const __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(q), bytes);
+    const __m128i sums = _mm_sad_epu8(_mm_xor_si128(bytes, _mm_set1_epi8(-128)), _mm_setzero_si128());  // of q + 128
+    sum = static_cast<float>(_mm_cvtsi128_si32(sums) + _mm_extract_epi16(sums, 4) - 16 * 128);
   }
 
   static void groups(const float* x, int64_t n, int8_t* q, float* d, float* sum) {
-    for (int64_t i = 0; i < n; i += 32) group(x + i, q + i, d + i / 16, sum + i / 16);
+    for (int64_t g = 0; g < n; ++g) group(x + 16 * g, q + 16 * g, d[g], sum[g]);
   }
 
   static __m256i halves(const float* x) {  // in the low half of each lane

@@ -1,9 +1,9 @@
-// The encoder of simd_write.h for AVX-512. Bit for bit what quant/q8_g32.h and core/half.h define.
+// The encoder of simd_write.h for AVX-512. Bit for bit what quant/q8_g16.h and core/half.h define.
 #pragma once
 #include <immintrin.h>
 
 #include "backends/cpu/transpose.h"
-#include "quant/q8_g32.h"
+#include "quant/q8_g16.h"
 
 namespace kerf::cpu {
 inline namespace KERF_ISA {
@@ -17,19 +17,16 @@ inline __m512i rounded_to_bf16(__m512 v) {
 }
 
 struct EncodeAvx512 {
-  /// A group alone: reductions within registers, divisions of 16 lanes, and the way to scalars and back.
-  static void group(const float* x, int8_t* q, float* d, float* sum) {
-    const __m512 v[2] = {_mm512_loadu_ps(x), _mm512_loadu_ps(x + 16)}, limit = _mm512_set1_ps(127);
-    const __m512 a = _mm512_range_ps(v[0], v[1], 0x0B);  // the larger magnitude, positive; but of a number and a NaN the number
-    const __mmask16 finite = _mm512_cmp_ps_mask(_mm512_sub_ps(v[0], v[0]), _mm512_sub_ps(v[1], v[1]), _CMP_ORD_Q);
-    const float step = _mm512_reduce_max_ps(a) / 127;
-    if (finite != 0xFFFF || !(step > 0)) return quant::Q8_G32::encode_group(x, q, d, sum);
-    for (int h = 0; h < 2; ++h) {
-      const __m512 ratio = _mm512_div_ps(v[h], _mm512_set1_ps(step));
-      const __m512i codes = _mm512_cvtps_epi32(_mm512_max_ps(_mm512_min_ps(ratio, limit), _mm512_set1_ps(-127)));
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(q + 16 * h), _mm512_cvtepi32_epi8(codes));
-      d[h] = step, sum[h] = static_cast<float>(_mm512_reduce_add_epi32(codes));
-    }
+  /// A group alone: two reductions within a register, a division of 16 lanes, and the way to scalars and back.
+  static void group(const float* x, int8_t* q, float& d, float& sum) {
+    const __m512 v = _mm512_loadu_ps(x), a = _mm512_abs_ps(v), limit = _mm512_set1_ps(127);
+    if (_mm512_cmp_ps_mask(a, _mm512_set1_ps(0x1.fffffep127f), _CMP_LE_OQ) != 0xFFFF) return quant::Q8_G16::encode_group(x, q, d, sum);
+    d = _mm512_reduce_max_ps(a) / 127;
+    if (!(d > 0)) return quant::Q8_G16::encode_group(x, q, d, sum);
+    const __m512 ratio = _mm512_div_ps(v, _mm512_set1_ps(d));
+    const __m512i codes = _mm512_cvtps_epi32(_mm512_max_ps(_mm512_min_ps(ratio, limit), _mm512_set1_ps(-127)));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(q), _mm512_cvtepi32_epi8(codes));
+    sum = static_cast<float>(_mm512_reduce_add_epi32(codes));
   }
 
   /// Lane g is the largest lane of r[g] (signed): four rounds that each halve the number of registers, 30 shuffles instead of
@@ -55,19 +52,18 @@ struct EncodeAvx512 {
     return _mm512_permutexvar_epi32(order, _mm512_packs_epi16(words01, words23));
   }
 
-  /// Eight groups at once, a quarter of the instructions of eight alone. False, and nothing is written, if one of them is
+  /// Sixteen groups at once, a quarter of the instructions of sixteen alone. False, and nothing is written, if one of them is
   /// not usual: it has a NaN, an infinity, or only zeros, its step is subnormal, or a code is doubtful.
   ///
   /// The code is x / d, rounded to f32 and then to an integer. Here it is x * (1/d), rounded to an integer at once by adding
   /// 1.5 * 2^23. 1/d is off by 2^-24 of itself and the quotient is at most 127, so before that last rounding the two differ by
   /// at most 127 * 2^-23 = 1.5e-5: the codes are equal unless x * (1/d) is that near to the middle of two integers, as one value
   /// in 25000 is.
-  static bool eight_groups(const float* x, int8_t* q, float* d, float* sum) {
+  static bool sixteen_groups(const float* x, int8_t* q, float* d, float* sum) {
     const __m512i magnitude = _mm512_set1_epi32(0x7FFFFFFF);
     __m512i a[16];
     for (int g = 0; g < 16; ++g) a[g] = _mm512_and_si512(_mm512_castps_si512(_mm512_loadu_ps(x + 16 * g)), magnitude);
-    const __m512i halves_largest = largest_of_each(a);  // as integers magnitudes have the order of floats, and NaN is above infinity
-    const __m512i largest = _mm512_max_epi32(halves_largest, _mm512_shuffle_epi32(halves_largest, _MM_PERM_CDAB));
+    const __m512i largest = largest_of_each(a);  // as integers magnitudes have the order of floats, and NaN is above infinity
     const __m512 step = _mm512_div_ps(_mm512_castsi512_ps(largest), _mm512_set1_ps(127));
     if (_mm512_cmp_ps_mask(step, _mm512_set1_ps(0x1p-126f), _CMP_GE_OQ) != 0xFFFF || _mm512_cmpge_epi32_mask(largest, _mm512_set1_epi32(0x7F800000)))
       return false;
@@ -102,13 +98,13 @@ struct EncodeAvx512 {
   }
 
   static void groups(const float* x, int64_t n, int8_t* q, float* d, float* sum) {
-    for (int64_t i = 0; i < n;) {
-      const bool full = n - i >= 256;
-      const int64_t end = full ? i + 256 : n;
-      if (full && eight_groups(x + i, q + i, d + i / 16, sum + i / 16))
-        i = end;
+    for (int64_t g = 0; g < n;) {
+      const bool full = n - g >= 16;
+      const int64_t end = full ? g + 16 : n;
+      if (full && sixteen_groups(x + 16 * g, q + 16 * g, d + g, sum + g))
+        g = end;
       else
-        for (; i < end; i += 32) group(x + i, q + i, d + i / 16, sum + i / 16);
+        for (; g < end; ++g) group(x + 16 * g, q + 16 * g, d[g], sum[g]);
     }
   }
 

@@ -37,7 +37,7 @@ struct RowSource {
       }
       if constexpr (R::kLoneHalf)
         for (int i = 0; i < 16; ++i) std::memcpy(halves + i, row[i] + R::kHalfAt, 2);
-      fill_panel<F>(words, reinterpret_cast<const std::byte*>(halves), (k - begin) / 32, panel);
+      fill_panel<F>(words, reinterpret_cast<const std::byte*>(halves), (k - begin) / 16, panel);
       for (auto& p : row) p += sizeof(typename F::Block);
     }
   }

@@ -65,12 +65,11 @@ struct Weights {
   }
 };
 
-/// Rows of a task, whole tiles of interleaved weights and whole groups of a coded output, a multiple of 32: of `experts` matrices together about
-/// kTaskBytes for few tokens, panels for many.
+/// Rows of a task, a multiple of 16: of `experts` matrices together about kTaskBytes for few tokens, panels for many.
 int64_t rows_of_task(const Weights& w, int64_t experts, int64_t tokens_each, int64_t shares) {
   if (tokens_each >= kPanelTokens) return kPanelRows;
   const int64_t by_size = kTaskBytes / std::max<int64_t>(1, experts * w.row_bytes), by_share = w.N / std::max<int64_t>(1, shares);
-  return (std::clamp<int64_t>(std::min(by_size, by_share), 32, kMostRows) + 31) / 32 * 32;
+  return (std::clamp<int64_t>(std::min(by_size, by_share), 16, kMostRows) + 15) / 16 * 16;
 }
 
 /// f(group, n0, n1, t0, t1) over the pool, for tiles of all experts that have tokens.
@@ -157,9 +156,9 @@ template <ExpertWeights weights, bool coded>
 Support accepts(const Problem& p) {
   constexpr bool kFloat = weights == ExpertWeights::any;
   const DType out = p.out[0].dtype;
-  if (auto s = require(out == DType::f32 || (coded && out == DType::q8_g32), "the output's format is not written here"); !s) return s;
+  if (auto s = require(out == DType::f32 || (coded && out == DType::q8_g16), "the output's format is not written here"); !s) return s;
   if (auto s =
-          require(p.in[0].dtype == (kFloat ? DType::f32 : DType::q8_g32), kFloat ? "the activations are not f32" : "the activations are not q8_g32");
+          require(p.in[0].dtype == (kFloat ? DType::f32 : DType::q8_g16), kFloat ? "the activations are not f32" : "the activations are not q8_g16");
       !s)
     return s;
   const ExpertInputs e = *expert_inputs(p.op);
@@ -192,7 +191,7 @@ void add_expert_rungs(Registry::Adder registry, const ExpertRung& r, void (*run)
                   .note = r.note,
                   .preference = r.preference,
                   .isa = r.isa,
-                  .writes = coded ? std::vector<DType>{DType::q8_g32} : std::vector<DType>{},
+                  .writes = coded ? std::vector<DType>{DType::q8_g16} : std::vector<DType>{},
                   .accepts = r.weights == ExpertWeights::any      ? accepts_of<ExpertWeights::any>(coded)
                              : r.weights == ExpertWeights::affine ? accepts_of<ExpertWeights::affine>(coded)
                                                                   : accepts_of<ExpertWeights::interleaved>(coded),

@@ -14,14 +14,14 @@ struct ExpertCode {
   RowsFn (*many)(DType weights) = nullptr;  // for more
   void (*silu_times)(const float* gate, const float* up, float* out, int64_t n) = nullptr;
   void (*add_scaled)(const float* x, float scale, float* y, int64_t n) = nullptr;  // y += scale x
-  /// n values, a multiple of 32, to the three planes of a q8_g32 row; null: outputs are f32 only.
+  /// n values, a multiple of 16, to the three planes of a q8_g16 row; null: outputs are f32 only.
   void (*code)(const float* x, int64_t n, int8_t* q, float* d, float* sum) = nullptr;
 };
 /// Runs any of the three ops.
 void run_experts(const Problem& p, const Call& call, const ExpertCode& code);
 
 /// Which weights a rung multiplies: of any type with a decoder, with f32 activations; of the affine types or their interleaved
-/// forms, with q8_g32.
+/// forms, with q8_g16.
 enum class ExpertWeights : uint8_t { any, affine, interleaved };
 
 /// A rung of all three ops.
@@ -30,7 +30,7 @@ struct ExpertRung {
   int preference = 0;
   Isa isa = Isa::base;
   ExpertWeights weights = ExpertWeights::any;
-  bool coded = false;  // expert_swiglu also writes q8_g32
+  bool coded = false;  // expert_swiglu also writes q8_g16
 };
 void add_expert_rungs(Registry::Adder registry, const ExpertRung& rung, void (*run)(const Problem&, const Call&));
 

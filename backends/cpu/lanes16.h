@@ -4,8 +4,7 @@
 //
 //   kGroups, kGroupsPerScale     G, and how many neighbouring groups share a scale (and minimum)
 //   codes<g>(words, code)        code[v], v < 4: values 4v..4v+3 of group g as unsigned bytes, each times 2^shift(g)
-//   shift(g)                     0, or 2, 4 where a code is cheaper to have at the place it has in its byte; the same for the
-//                                groups 2p and 2p + 1, which share a scale of the activations
+//   shift(g)                     0, or 2, 4 where a code is cheaper to have at the place it has in its byte
 //   Scales(words, halves)        scale<i>() and min<i>() in f32, i < G / kGroupsPerScale; exact, as F defines them
 //
 //   value = scale * (code / 2^shift(g) - F::kOffset) - min
@@ -102,12 +101,14 @@ struct NoMin {
 template <class F, int kFirst, int kFifth = -1>
 struct Nibbles32 {
   static constexpr int kGroups = 2, kGroupsPerScale = 2;
-  static constexpr int shift(int) { return 0; }
+  static constexpr int shift(int g) { return kFifth < 0 ? 4 * g : 0; }
 
   template <int g>
   static void codes(const std::byte* words, __m512i (&code)[4]) {
-    for (int v = 0; v < 4; ++v) code[v] = nibbles<0>(shifted<-4 * g>(word(words, kFirst + v)));
-    if constexpr (kFifth >= 0) {
+    if constexpr (kFifth < 0) {
+      for (int v = 0; v < 4; ++v) code[v] = nibbles<g>(word(words, kFirst + v));
+    } else {
+      for (int v = 0; v < 4; ++v) code[v] = nibbles<0>(shifted<-4 * g>(word(words, kFirst + v)));
       // Two quads share a byte of the fifth bits: copied into all bytes of the lane, each byte then tests its own bit.
       for (int pair = 0; pair < 2; ++pair) {
         const __m512i byte =

@@ -1,18 +1,19 @@
-// Products of sixteen interleaved rows with q8_g32 activations: a lane is a row, vpdpbusd adds four products of a broadcast
+// Products of sixteen interleaved rows with q8_g16 activations: a lane is a row, vpdpbusd adds four products of a broadcast
 // word of activations to each, and no sum ever crosses lanes. For T tokens a register of codes is used T times.
 //
-// Per group of 32 values and token: 8 vpdpbusd, a conversion, and a multiplication with each of the two scales. What belongs
-// to a group of activations alone is computed once per segment (GroupTerms): a minimum is subtracted with one fma, and an
-// offset of the codes costs nothing: the integer sum begins at -offset * sum(q) instead of 0. Where weights have scales for 16
-// values, floats of the halves of a group are multiplied and added (q6_k), or integers (q2_k, q3_k), which takes no
-// instruction at all in a panel whose codes were multiplied with them as it was filled.
+// Per group of 16 values and token: 4 vpdpbusd, a conversion, and the multiplications with the two scales. What belongs to a
+// group of activations alone is computed once per segment (GroupTerms): a minimum is subtracted with one fma, and an offset
+// of the codes costs nothing: the integer sum begins at -offset * sum(q) instead of 0. Where the scales of weights are integers
+// (q2_k, q3_k) the sum is multiplied with one before it becomes a float, which takes no instruction in a panel whose codes
+// were multiplied as it was filled.
 //
-// With n instructions for the scales of 32 values a processor that multiplies and adds, floats or codes, with one instruction a
-// cycle is busy with codes for 8 / (8 + n) of the time: n is 2, with a minimum 3; 3 for q6_k; 1 for q3_k and 3 for q2_k, of
-// which one more in eight groups.
+// A processor that multiplies and adds, floats or codes, with one instruction a cycle is busy with codes for 8 of 8 + n cycles,
+// where n are the instructions for the scales of 32 values: 3 where they share a scale of the weights, with a minimum 4; 4 for
+// q6_k; in panels 2 for q3_k and 4 for q2_k. Scales of activations for 32 values would save one of them, and measured 2 to 6 %
+// more, but then a tiny q8_0 model was no nearer to the exact logits than llama.cpp is (tests/engine/test_golden.cpp).
 //
-// Order of additions, the same for any T and for unpacked panels: within a segment group after group (where scales are
-// integers, within a block of 256 and then block after block), then segment after segment.
+// Order of additions, the same for any T and for unpacked panels: within a segment group after group (even and odd groups
+// apart where each has a scale of its own, so that one fma need not wait for the other), then segment after segment.
 #pragma once
 #include <array>
 #include <cstring>
@@ -21,73 +22,65 @@
 #include "backends/cpu/lanes16.h"
 #include "backends/cpu/matmul.h"
 #include "backends/cpu/unrolled.h"
-#include "quant/q8_g32.h"
+#include "quant/q8_g16.h"
 
 namespace kerf::cpu {
 inline namespace KERF_ISA {
 
-inline constexpr int kSegmentGroups = kSegment / 32;
+inline constexpr int kSegmentGroups = kSegment / 16;
 inline constexpr int64_t kDirectTokens = 8;  // so many tokens' sums fit in registers
 
 /// What the arithmetic has to know about a format.
-template <bool shared, bool min, bool offset, bool folds, bool folded>
+template <bool shared, bool min, bool offset, bool folds>
 struct Kind {
-  static constexpr bool kShared = shared;  // the halves of a group of 32 values share scale and minimum
-  static constexpr bool kMin = min, kOffset = offset;
-  static constexpr bool kFolds = folds;              // scales are integers (Folds)
-  static constexpr bool kFolded = folded;            // codes have been multiplied with them
-  static constexpr bool kOneSum = shared || folded;  // the products of the halves may be added as integers
-  static constexpr bool kHalfTerms = min ? !shared : !kOneSum;
+  static constexpr bool kShared = shared, kMin = min, kOffset = offset, kFolds = folds;
 };
-template <class F, bool panel>
-using KindOf = Kind<Lanes16<F>::kGroupsPerScale == 2, F::kHasMin, F::kOffset != 0, Folds<F>, panel && Folds<F>>;
+template <class F>
+using KindOf = Kind<Lanes16<F>::kGroupsPerScale == 2, F::kHasMin, F::kOffset != 0, Folds<F>>;
 
-/// A segment of one token: d of each group, divided by 2^shift of its codes (exact but for activations below 2^-122); and its
-/// share of what is not a product of codes: with a minimum for each group 2^shift * sum, for each half of one (kHalfTerms)
-/// d * sum; with an offset the integer -offset * 2^shift * sum, of a group or of each half.
-struct GroupTerms {
-  alignas(64) float d[kSegmentGroups], c[2 * kSegmentGroups];
+/// What stands in the bytes that are multiplied: the code of group g of sixteen times gain[g], `offset` (times gain) too much.
+struct Codes {
+  std::array<float, 16> gain;
+  float offset;
 };
-
-/// 2^shift of sixteen half groups.
-template <class F, bool panel>
-inline constexpr std::array<float, 16> kGains = [] {
-  std::array<float, 16> gain{};
-  for (int h = 0; h < 16; ++h) gain[h] = panel && Folds<F> ? 1.f : static_cast<float>(1 << Lanes16<F>::shift(h % Lanes16<F>::kGroups));
-  return gain;
+template <class F>
+inline constexpr Codes kShiftedCodes = [] {
+  Codes codes{.gain = {}, .offset = F::kOffset};
+  for (int g = 0; g < 16; ++g) codes.gain[g] = static_cast<float>(1 << Lanes16<F>::shift(g % Lanes16<F>::kGroups));
+  return codes;
 }();
-template <class F, bool panel>
-constexpr float code_offset() {
-  if constexpr (panel && Folds<F>)
-    return Lanes16<F>::kFoldedOffset;
-  else
-    return F::kOffset;
-}
+/// Those of a panel.
+template <class F>
+inline constexpr Codes kPanelCodes = [] {
+  Codes codes = kShiftedCodes<F>;
+  if constexpr (Folds<F>) codes = {.gain = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1}, .offset = Lanes16<F>::kFoldedOffset};
+  return codes;
+}();
 
-/// Lanes 0, 2, .. of v.
-inline __m256 even_lanes(__m512 v) {
-  return _mm512_castps512_ps256(_mm512_permutexvar_ps(_mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 0, 0, 0, 0, 0, 0, 0, 0), v));
-}
+/// A segment of one token: d / gain of each group, and its share of what is not a product of codes: d * sum, for two groups
+/// together (at the even one) where they share a minimum; or the integer -offset * gain * sum. Division by a gain, a power of
+/// two, is exact but for activations below 2^-122.
+struct GroupTerms {
+  alignas(64) float d[kSegmentGroups], c[kSegmentGroups];
+};
 
-/// The segment of `values` values that begins at value `begin` of an activation row.
-template <class F, bool panel>
-void group_terms(const std::byte* row, int64_t K, int64_t begin, int64_t values, GroupTerms& out) {
-  using Of = KindOf<F, panel>;
-  const quant::Q8_G32::Row x = quant::Q8_G32::row(row, K);
-  const __m512 gain = _mm512_loadu_ps(kGains<F, panel>.data()), inverse = _mm512_div_ps(_mm512_set1_ps(1), gain);
-  const __m512 per_sum = _mm512_mul_ps(gain, _mm512_set1_ps(-code_offset<F, panel>()));
-  for (int64_t h = 0; h < values / 16; h += 16) {
-    const int64_t left = values / 16 - h;
-    const auto there = static_cast<__mmask16>(left >= 16 ? 0xFFFF : (1 << left) - 1);
-    const __m512 d = _mm512_maskz_loadu_ps(there, x.d + begin / 16 + h), sum = _mm512_maskz_loadu_ps(there, x.sum + begin / 16 + h);
-    _mm256_store_ps(out.d + h / 2, even_lanes(_mm512_mul_ps(d, inverse)));
-    __m512 share = _mm512_mul_ps(sum, Of::kOffset ? per_sum : Of::kHalfTerms ? d : gain);
-    if constexpr (!Of::kHalfTerms) share = _mm512_add_ps(share, _mm512_permute_ps(share, 0xB1));
-    if constexpr (Of::kOffset) share = _mm512_castsi512_ps(_mm512_cvtps_epi32(share));
-    if constexpr (Of::kHalfTerms)
-      _mm512_store_ps(out.c + h, share);
-    else
-      _mm256_store_ps(out.c + h / 2, even_lanes(share));
+/// The segment of `groups` groups that begins at value `begin` of an activation row.
+template <class F>
+void group_terms(const std::byte* row, int64_t K, int64_t begin, int64_t groups, const Codes& codes, GroupTerms& out) {
+  using Of = KindOf<F>;
+  const quant::Q8_G16::Row x = quant::Q8_G16::row(row, K);
+  const __m512 gain = _mm512_loadu_ps(codes.gain.data()), inverse = _mm512_div_ps(_mm512_set1_ps(1), gain);
+  for (int64_t g = 0; g < groups; g += 16) {
+    const auto there = static_cast<__mmask16>(groups - g >= 16 ? 0xFFFF : (1 << (groups - g)) - 1);
+    const __m512 d = _mm512_maskz_loadu_ps(there, x.d + begin / 16 + g), sum = _mm512_maskz_loadu_ps(there, x.sum + begin / 16 + g);
+    _mm512_store_ps(out.d + g, _mm512_mul_ps(d, inverse));
+    if constexpr (Of::kOffset) {
+      const __m512 share = _mm512_mul_ps(sum, _mm512_mul_ps(gain, _mm512_set1_ps(-codes.offset)));
+      _mm512_store_si512(out.c + g, _mm512_cvtps_epi32(share));
+    } else {
+      const __m512 share = _mm512_mul_ps(d, sum);
+      _mm512_store_ps(out.c + g, Of::kShared ? _mm512_add_ps(share, _mm512_permute_ps(share, 0xB1)) : share);
+    }
   }
 }
 
@@ -116,82 +109,82 @@ inline __m512i broadcast_word(const void* p) {
 
 /// Sixteen outputs of one token: what a segment has added up so far; and where scales are integers, what a block of 256 has
 /// added up without its d.
+template <class K>
 struct LaneSum {
-  __m512 total = _mm512_setzero_ps(), block = _mm512_setzero_ps();
+  __m512 part[K::kShared || K::kFolds ? 1 : 2];
+  __m512 block;
+  LaneSum() {
+    for (auto& v : part) v = _mm512_setzero_ps();
+    block = _mm512_setzero_ps();
+  }
+  __m512 total() const {
+    if constexpr (sizeof part == sizeof(__m512))
+      return part[0];
+    else
+      return _mm512_add_ps(part[0], part[1]);
+  }
 };
 
-/// What scales the codes of a group: of both its halves, or of each.
-struct GroupScales {
-  __m512 scale[2], min[2];
-  __m512i factor[2];  // integers instead of `scale`
-};
-
-/// The integer products of half a group with T tokens, added to `dot`. All tokens take a word before the next word is taken, so
-/// that T sums grow side by side and none waits for its own last addition (four cycles).
-template <int T>
-[[gnu::always_inline]] inline void add_dots(const __m512i (&code)[4], const std::byte* const (&x)[T], int64_t q, __m512i (&dot)[T]) {
+/// The integer products of a group with T tokens. All tokens take a word before the next word is taken, so that T sums grow
+/// side by side and none waits for its own last addition (four cycles).
+template <class K, int T>
+[[gnu::always_inline]] inline void group_dots(const __m512i (&code)[4], const std::byte* const (&x)[T], int64_t q, const GroupTerms* terms, int64_t g,
+                                              __m512i (&dot)[T]) {
+  unrolled<T>([&]<int t>() __attribute__((always_inline)) { dot[t] = K::kOffset ? broadcast_word(terms[t].c + g) : _mm512_setzero_si512(); });
   unrolled<4>([&]<int v>() __attribute__((always_inline)) {
     unrolled<T>([&]<int t>() __attribute__((always_inline)) { dot[t] = _mm512_dpbusd_epi32(dot[t], code[v], broadcast_word(x[t] + q + 4 * v)); });
   });
 }
 
-/// Where those sums begin: with the offsets' share, number i of the terms.
+/// Two neighbouring groups of T tokens; `terms` of token t are T's stride apart. Scale and minimum i belong to group i.
 template <class K, int T>
-[[gnu::always_inline]] inline void begin_dots(const GroupTerms* terms, int64_t i, __m512i (&dot)[T]) {
-  unrolled<T>([&]<int t>() __attribute__((always_inline)) { dot[t] = K::kOffset ? broadcast_word(terms[t].c + i) : _mm512_setzero_si512(); });
-}
-
-/// Group g of a segment, at value q of the activations, for T tokens; `terms` of token t are T's stride apart.
-template <class K, int T>
-[[gnu::always_inline]] inline void add_group(const __m512i (&low)[4], const __m512i (&high)[4], const GroupScales& s, const std::byte* const (&x)[T],
-                                             int64_t q, const GroupTerms* terms, int64_t g, LaneSum (&sum)[T]) {
+[[gnu::always_inline]] inline void add_pair(const __m512i (&even)[4], const __m512i (&odd)[4], const __m512 (&scale)[2], const __m512 (&min)[2],
+                                            const std::byte* const (&x)[T], int64_t q, const GroupTerms* terms, int64_t g, LaneSum<K> (&sum)[T]) {
   __m512i dot[T];
-  const auto d = [&](int t) __attribute__((always_inline)) { return _mm512_set1_ps(terms[t].d[g]); };
-  const auto c = [&](int t, int64_t i) __attribute__((always_inline)) { return _mm512_set1_ps(terms[t].c[i]); };
-  begin_dots<K, T>(terms, K::kHalfTerms ? 2 * g : g, dot);
-  add_dots<T>(low, x, q, dot);
-  if constexpr (K::kOneSum) {
-    add_dots<T>(high, x, q + 16, dot);
-    unrolled<T>([&]<int t>() __attribute__((always_inline)) {
-      const __m512 products = _mm512_cvtepi32_ps(dot[t]);
-      if constexpr (K::kFolds) {
-        sum[t].block = _mm512_fmadd_ps(products, d(t), sum[t].block);
-      } else {
-        __m512 y = _mm512_mul_ps(s.scale[0], products);
-        if constexpr (K::kMin) y = _mm512_fnmadd_ps(s.min[0], c(t, g), y);  // before d rounds them: they may cancel
-        sum[t].total = _mm512_fmadd_ps(y, d(t), sum[t].total);
-      }
-    });
-  } else if constexpr (K::kFolds) {
-    __m512i first[T];
-    unrolled<T>([&]<int t>() __attribute__((always_inline)) { first[t] = _mm512_mullo_epi32(dot[t], s.factor[0]); });
-    begin_dots<K, T>(terms, 2 * g + 1, dot);
-    add_dots<T>(high, x, q + 16, dot);
-    unrolled<T>([&]<int t>() __attribute__((always_inline)) {
-      const __m512i products = _mm512_add_epi32(first[t], _mm512_mullo_epi32(dot[t], s.factor[1]));
-      sum[t].block = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products), d(t), sum[t].block);
-    });
-  } else {
-    __m512 first[T];
-    unrolled<T>([&]<int t>() __attribute__((always_inline)) { first[t] = _mm512_mul_ps(_mm512_cvtepi32_ps(dot[t]), s.scale[0]); });
-    begin_dots<K, T>(terms, 2 * g + 1, dot);
-    add_dots<T>(high, x, q + 16, dot);
-    unrolled<T>([&]<int t>() __attribute__((always_inline)) {
-      const __m512 products = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[t]), s.scale[1], first[t]);
-      sum[t].total = _mm512_fmadd_ps(products, d(t), sum[t].total);
-    });
-  }
-  if constexpr (K::kMin && K::kHalfTerms)
-    unrolled<T>([&]<int t>() __attribute__((always_inline)) {
-      for (int h = 0; h < 2; ++h) sum[t].total = _mm512_fnmadd_ps(s.min[h], c(t, 2 * g + h), sum[t].total);
-    });
+  __m512 a[T];
+  group_dots<K, T>(even, x, q, terms, g, dot);
+  unrolled<T>([&]<int t>() __attribute__((always_inline)) {
+    a[t] = _mm512_mul_ps(_mm512_cvtepi32_ps(dot[t]), _mm512_set1_ps(terms[t].d[g]));
+    if constexpr (!K::kShared) {
+      __m512& first = sum[t].part[0];
+      first = _mm512_fmadd_ps(scale[0], a[t], first);
+      if constexpr (K::kMin) first = _mm512_fnmadd_ps(min[0], _mm512_set1_ps(terms[t].c[g]), first);
+    }
+  });
+  group_dots<K, T>(odd, x, q + 16, terms, g + 1, dot);
+  unrolled<T>([&]<int t>() __attribute__((always_inline)) {
+    const __m512 b = _mm512_cvtepi32_ps(dot[t]), d = _mm512_set1_ps(terms[t].d[g + 1]);
+    if constexpr (K::kShared) {
+      __m512& first = sum[t].part[0];
+      first = _mm512_fmadd_ps(scale[0], _mm512_fmadd_ps(b, d, a[t]), first);
+      if constexpr (K::kMin) first = _mm512_fnmadd_ps(min[0], _mm512_set1_ps(terms[t].c[g]), first);
+    } else {
+      __m512& second = sum[t].part[1];
+      second = _mm512_fmadd_ps(scale[1], _mm512_mul_ps(b, d), second);
+      if constexpr (K::kMin) second = _mm512_fnmadd_ps(min[1], _mm512_set1_ps(terms[t].c[g + 1]), second);
+    }
+  });
 }
 
-/// The end of a block whose scales are integers.
-template <int T>
-[[gnu::always_inline]] inline void close_block(__m512 block_scale, LaneSum (&sum)[T]) {
+/// A group whose scale is an integer: the sum of its products, times `factor`, is an integer too, and takes part in its block's
+/// sum. Folded codes (factor null) have been multiplied before, and give the same integer.
+template <class K, int T>
+[[gnu::always_inline]] inline void add_group(const __m512i (&code)[4], const __m512i* factor, __m512 min, const std::byte* const (&x)[T], int64_t q,
+                                             const GroupTerms* terms, int64_t g, LaneSum<K> (&sum)[T]) {
+  __m512i dot[T];
+  group_dots<K, T>(code, x, q, terms, g, dot);
   unrolled<T>([&]<int t>() __attribute__((always_inline)) {
-    sum[t].total = _mm512_fmadd_ps(block_scale, sum[t].block, sum[t].total);
+    const __m512i product = factor ? _mm512_mullo_epi32(dot[t], *factor) : dot[t];
+    sum[t].block = _mm512_fmadd_ps(_mm512_cvtepi32_ps(product), _mm512_set1_ps(terms[t].d[g]), sum[t].block);
+    if constexpr (K::kMin) sum[t].part[0] = _mm512_fnmadd_ps(min, _mm512_set1_ps(terms[t].c[g]), sum[t].part[0]);
+  });
+}
+
+/// The end of a block of such groups.
+template <class K, int T>
+[[gnu::always_inline]] inline void close_block(__m512 block_scale, LaneSum<K> (&sum)[T]) {
+  unrolled<T>([&]<int t>() __attribute__((always_inline)) {
+    sum[t].part[0] = _mm512_fmadd_ps(block_scale, sum[t].block, sum[t].part[0]);
     sum[t].block = _mm512_setzero_ps();
   });
 }
@@ -199,27 +192,31 @@ template <int T>
 /// A block of sixteen rows, unpacked as it is multiplied; it begins at value q of the activations and group g of the segment.
 template <class F, int T, bool asks>
 [[gnu::always_inline]] inline void add_block(const std::byte* words, const std::byte* halves, const std::byte* const (&x)[T], int64_t q,
-                                             const GroupTerms* terms, int64_t g, LaneSum (&sum)[T]) {
+                                             const GroupTerms* terms, int64_t g, LaneSum<KindOf<F>> (&sum)[T]) {
   using L = Lanes16<F>;
   const typename L::Scales scales(words, halves);
-  const auto group = [&]<int p>() __attribute__((always_inline)) {
+  const auto pair = [&]<int p>() __attribute__((always_inline)) {
     constexpr int kPairs = L::kGroups / 2, kWords = quant::Interleaved<F>::kWords;
-    static_assert(L::shift(2 * p) == L::shift(2 * p + 1));
     for (int w = p * kWords / kPairs; asks && w < (p + 1) * kWords / kPairs; ++w) prefetch_line<T>(words + 64 * w);
-    __m512i low[4], high[4];
-    L::template codes<2 * p>(words, low);
-    L::template codes<2 * p + 1>(words, high);
+    __m512i even[4], odd[4];
+    L::template codes<2 * p>(words, even);
+    L::template codes<2 * p + 1>(words, odd);
     constexpr int i = 2 * p / L::kGroupsPerScale, j = i + (L::kGroupsPerScale == 1);
-    GroupScales s;
-    if constexpr (Folds<F>)
-      s.factor[0] = scales.template factor<i>(), s.factor[1] = scales.template factor<j>();
-    else
-      s.scale[0] = scales.template scale<i>(), s.scale[1] = scales.template scale<j>();
-    if constexpr (F::kHasMin) s.min[0] = scales.template min<i>(), s.min[1] = scales.template min<j>();
-    add_group<KindOf<F, false>, T>(low, high, s, x, q + 32 * p, terms, g + p, sum);
+    __m512 min[2];
+    if constexpr (F::kHasMin) min[0] = scales.template min<i>();
+    if constexpr (F::kHasMin && j != i) min[1] = scales.template min<j>();
+    if constexpr (Folds<F>) {
+      const __m512i factor[2] = {scales.template factor<i>(), scales.template factor<j>()};
+      add_group<KindOf<F>, T>(even, &factor[0], min[0], x, q + 32 * p, terms, g + 2 * p, sum);
+      add_group<KindOf<F>, T>(odd, &factor[1], min[1], x, q + 32 * p + 16, terms, g + 2 * p + 1, sum);
+    } else {
+      __m512 scale[2] = {scales.template scale<i>()};
+      if constexpr (j != i) scale[1] = scales.template scale<j>();
+      add_pair<KindOf<F>, T>(even, odd, scale, min, x, q + 32 * p, terms, g + 2 * p, sum);
+    }
   };
-  unrolled<L::kGroups / 2>(group);
-  if constexpr (Folds<F>) close_block<T>(scales.block_scale(), sum);
+  unrolled<L::kGroups / 2>(pair);
+  if constexpr (Folds<F>) close_block<KindOf<F>, T>(scales.block_scale(), sum);
 }
 
 /// Addresses of T activation rows from t0 on; those that a.T lacks repeat the last.
@@ -249,24 +246,23 @@ void lanes_tile(const MatMulArgs& a, int64_t n, int64_t t0) {
   for (auto& v : y) v = _mm512_setzero_ps();
   for (int64_t begin = 0; begin < a.K; begin += kSegment) {
     const int64_t end = begin + kSegment < a.K ? begin + kSegment : a.K;
-    for (int t = 0; t < T; ++t) group_terms<F, false>(x[t], a.K, begin, end - begin, terms[t]);
-    LaneSum sum[T];
+    for (int t = 0; t < T; ++t) group_terms<F>(x[t], a.K, begin, (end - begin) / 16, kShiftedCodes<F>, terms[t]);
+    LaneSum<KindOf<F>> sum[T];
     const std::byte *words = R::words(tile, begin / kValues), *halves = R::halves(tile, blocks, begin / kValues);
     for (int64_t q = begin; q < end; q += kValues, words += 64 * R::kWords, halves += 32) {
       int64_t at = q;
       opaque(at);
-      add_block<F, T, asks>(words, halves, x, at, terms, (q - begin) / 32, sum);
+      add_block<F, T, asks>(words, halves, x, at, terms, (q - begin) / 16, sum);
     }
-    for (int t = 0; t < T; ++t) y[t] = _mm512_add_ps(y[t], sum[t].total);
+    for (int t = 0; t < T; ++t) y[t] = _mm512_add_ps(y[t], sum[t].total());
   }
   for (int t = 0; t < T && t0 + t < a.T; ++t) _mm512_mask_storeu_ps(a.y + (t0 + t) * a.N + n, rows_there(a, n), y[t]);
 }
 
-/// One segment of sixteen rows, unpacked: for all tokens of a large batch it is the same few kilobytes of an L1 cache. Scales
-/// and minima of a group in the first place, of its halves in both; or the scale of a block in that of its first group.
+/// One segment of sixteen rows, unpacked: for all tokens of a large batch it is the same few kilobytes of an L1 cache.
 struct Panel {
-  alignas(64) uint8_t code[kSegmentGroups][2][4][64];
-  alignas(64) float scale[kSegmentGroups][2][16], min[kSegmentGroups][2][16];
+  alignas(64) uint8_t code[kSegmentGroups][4][64];
+  alignas(64) float scale[kSegmentGroups][16], min[kSegmentGroups][16];
 };
 
 /// A block of sixteen rows, from group g of the segment on.
@@ -274,23 +270,22 @@ template <class F>
 void fill_panel(const std::byte* words, const std::byte* halves, int64_t g, Panel& panel) {
   using L = Lanes16<F>;
   const typename L::Scales scales(words, halves);
-  const auto half = [&]<int i>() __attribute__((always_inline)) {
+  const auto group = [&]<int i>() __attribute__((always_inline)) {
     constexpr int s = i / L::kGroupsPerScale;
-    constexpr bool kHasScale = i % L::kGroupsPerScale == 0;
     __m512i code[4];
     if constexpr (Folds<F>)
       L::template folded<i>(words, scales.template factor<i>(), code);
     else
       L::template codes<i>(words, code);
-    for (int v = 0; v < 4; ++v) _mm512_store_si512(panel.code[g + i / 2][i % 2][v], code[v]);
-    if constexpr (kHasScale && !Folds<F>) _mm512_store_ps(panel.scale[g + i / 2][i % 2], scales.template scale<s>());
-    if constexpr (kHasScale && F::kHasMin) _mm512_store_ps(panel.min[g + i / 2][i % 2], scales.template min<s>());
+    for (int v = 0; v < 4; ++v) _mm512_store_si512(panel.code[g + i][v], code[v]);
+    if constexpr (!Folds<F> && i % L::kGroupsPerScale == 0) _mm512_store_ps(panel.scale[g + i], scales.template scale<s>());
+    if constexpr (F::kHasMin && i % L::kGroupsPerScale == 0) _mm512_store_ps(panel.min[g + i], scales.template min<s>());
   };
-  unrolled<L::kGroups>(half);
-  if constexpr (Folds<F>) _mm512_store_ps(panel.scale[g][0], L::kFoldedSign < 0 ? negated(scales.block_scale()) : scales.block_scale());
+  unrolled<L::kGroups>(group);
+  if constexpr (Folds<F>) _mm512_store_ps(panel.scale[g], L::kFoldedSign < 0 ? negated(scales.block_scale()) : scales.block_scale());
 }
 
-/// Weights that are wanted next, asked for while others are multiplied: a stretch of `step` bytes for each group.
+/// Weights that are wanted next, asked for while others are multiplied: a stretch of `step` bytes for each pair of groups.
 struct Ahead {
   const std::byte* next;
   int64_t step;
@@ -298,6 +293,8 @@ struct Ahead {
     for (const std::byte* end = next + step; next < end; next += 64) __builtin_prefetch(next, 0, 2);
   }
 };
+
+inline __m512i panel_word(const Panel& panel, int64_t g, int v) { return _mm512_load_si512(panel.code[g][v]); }
 
 /// Where the sums of a task's tokens and rows grow: y + t * stride + n.
 struct Sums {
@@ -311,23 +308,27 @@ void panel_tokens(const MatMulArgs& a, const Panel& panel, const Sums& sums, int
                   const GroupTerms* terms, Ahead& ahead) {
   const std::byte* x[T];
   token_rows<T>(a, t0, x);
-  LaneSum sum[T];
-  for (int64_t g = 0; g < groups; ++g) {
-    __m512i low[4], high[4];
-    for (int v = 0; v < 4; ++v) low[v] = _mm512_load_si512(panel.code[g][0][v]), high[v] = _mm512_load_si512(panel.code[g][1][v]);
-    GroupScales s;
-    for (int h = 0; h < 2; ++h) s.scale[h] = _mm512_load_ps(panel.scale[g][h]), s.min[h] = _mm512_load_ps(panel.min[g][h]);
-    int64_t q = begin + 32 * g;
+  LaneSum<K> sum[T];
+  for (int64_t g = 0; g < groups; g += 2) {
+    __m512i even[4], odd[4];
+    for (int v = 0; v < 4; ++v) even[v] = panel_word(panel, g, v), odd[v] = panel_word(panel, g + 1, v);
+    const __m512 min[2] = {_mm512_load_ps(panel.min[g]), _mm512_load_ps(panel.min[g + 1])};
+    int64_t q = begin + 16 * g;
     opaque(q);
-    add_group<K, T>(low, high, s, x, q, terms, g, sum);
-    if constexpr (K::kFolds)
-      if (g % 8 == 7) close_block<T>(_mm512_load_ps(panel.scale[g - 7][0]), sum);
+    if constexpr (K::kFolds) {
+      add_group<K, T>(even, nullptr, min[0], x, q, terms, g, sum);
+      add_group<K, T>(odd, nullptr, min[1], x, q + 16, terms, g + 1, sum);
+      if (g % 16 == 14) close_block<K, T>(_mm512_load_ps(panel.scale[g - 14]), sum);
+    } else {
+      const __m512 scale[2] = {_mm512_load_ps(panel.scale[g]), _mm512_load_ps(panel.scale[g + 1])};
+      add_pair<K, T>(even, odd, scale, min, x, q, terms, g, sum);
+    }
     ahead.ask();
   }
   for (int t = 0; t < T && t0 + t < a.T; ++t) {
     float* y = sums.y + (t0 + t) * sums.stride + n;
     const __m512 before = begin > 0 ? _mm512_maskz_loadu_ps(rows_there(a, n), y) : _mm512_setzero_ps();
-    _mm512_mask_storeu_ps(y, rows_there(a, n), _mm512_add_ps(before, sum[t].total));
+    _mm512_mask_storeu_ps(y, rows_there(a, n), _mm512_add_ps(before, sum[t].total()));
   }
 }
 
@@ -343,9 +344,9 @@ void with_tokens(int64_t tokens, Fn&& f) {
 }
 
 /// Rows of the output may be far apart: then the sums of a task of so few rows grow side by side, and are copied when they are
-/// complete. Measured for q8_0, 8960 x 1536, 512 tokens: 296 GFLOP/s instead of 285 on one thread.
+/// complete. Measured for q8_0, 8960 x 1536, 512 tokens: 4 % more on one thread.
 inline constexpr int64_t kPanelRows = 128;
-inline constexpr int64_t kPanelBlock = 128;  // tokens whose terms (48 KB) and activations of a segment (128 KB) stay in L2
+inline constexpr int64_t kPanelBlock = 128;  // tokens whose terms (64 KB) and activations of a segment (128 KB) stay in L2
 
 /// Weights whose sixteen rows are interleaved already.
 template <class F>
@@ -358,7 +359,7 @@ struct TileSource {
 
   void fill(int64_t n, int64_t begin, int64_t end, Panel& panel) const {
     for (int64_t k = begin; k < end; k += kValues)
-      fill_panel<F>(words(n, k), quant::Interleaved<F>::halves(a.w + n * a.w_bytes, a.K / kValues, k / kValues), (k - begin) / 32, panel);
+      fill_panel<F>(words(n, k), quant::Interleaved<F>::halves(a.w + n * a.w_bytes, a.K / kValues, k / kValues), (k - begin) / 16, panel);
   }
 
   /// Filling a panel waits for memory, multiplying does not: so memory works for the next panel meanwhile. Measured for q8_0,
@@ -383,13 +384,13 @@ void lanes_panels(const MatMulArgs& a, int64_t first, int64_t last) {
     const int64_t t1 = t0 + kPanelBlock < a.T ? t0 + kPanelBlock : a.T;
     const Sums sums = apart ? Sums{outputs - t0 * rows - first, rows} : Sums{a.y, a.N};
     for (int64_t begin = 0; begin < a.K; begin += kSegment) {
-      const int64_t end = begin + kSegment < a.K ? begin + kSegment : a.K, groups = (end - begin) / 32;
-      for (int64_t t = t0; t < t1; ++t) group_terms<F, true>(activations(a, t), a.K, begin, end - begin, terms[t - t0]);
+      const int64_t end = begin + kSegment < a.K ? begin + kSegment : a.K, groups = (end - begin) / 16;
+      for (int64_t t = t0; t < t1; ++t) group_terms<F>(activations(a, t), a.K, begin, groups, kPanelCodes<F>, terms[t - t0]);
       for (int64_t n = first; n < last; n += 16) {
         source.fill(n, begin, end, panel);
         Ahead ahead = source.ahead(n, begin, end, t1 - t0);
         for (int64_t t = t0; t < t1; t += kDirectTokens)
-          with_tokens(t1 - t, [&]<int T>() { panel_tokens<KindOf<F, true>, T>(a, panel, sums, n, begin, groups, t, terms + (t - t0), ahead); });
+          with_tokens(t1 - t, [&]<int T>() { panel_tokens<KindOf<F>, T>(a, panel, sums, n, begin, groups, t, terms + (t - t0), ahead); });
       }
     }
     for (int64_t t = t0; t < t1 && apart; ++t)

@@ -1,7 +1,5 @@
 #include "backends/cpu/matmul.h"
 
-#include <cpuid.h>
-
 #include <algorithm>
 #include <string>
 
@@ -13,11 +11,11 @@
 namespace kerf::cpu {
 namespace {
 
-constexpr std::string_view kNotCoded = "the activations are not q8_g32";
+constexpr std::string_view kNotCoded = "the activations are not q8_g16";
 
 template <DType type>
 Support accepts_integer(const Problem& p) {
-  if (auto s = require(p.in[0].dtype == DType::q8_g32, kNotCoded); !s) return s;
+  if (auto s = require(p.in[0].dtype == DType::q8_g16, kNotCoded); !s) return s;
   return require(p.in[1].dtype == type, "the weights have another type");
 }
 
@@ -43,14 +41,7 @@ void add(Registry::Adder registry, DType weights, const IntegerRung& r, void (*r
 
 }  // namespace
 
-bool asks_for_streams() {
-  // CPUID leaf 0: the vendor. In a virtual machine the instruction takes microseconds: asked for once.
-  static const bool asks = [] {
-    unsigned a = 0, b = 0, c = 0, d = 0;
-    return !(__get_cpuid(0, &a, &b, &c, &d) && b == signature_AMD_ebx && c == signature_AMD_ecx && d == signature_AMD_edx);
-  }();
-  return asks;
-}
+bool asks_for_streams() { return !__builtin_cpu_is("amd"); }
 
 int64_t rows_per_task(const MatMulArgs& a, int64_t multiple, int threads) {
   // Many tokens: what a task prepares of the activations should serve many rows.
@@ -113,7 +104,7 @@ void add_interleaved_rung(Registry::Adder registry, DType weights, const Integer
 
 Support accepts_float(const Problem& p) {
   if (auto s = require(p.in[0].dtype == DType::f32, "the activations are not f32"); !s) return s;
-  return require(p.in[1].dtype != DType::q8_g32 && quant::has_decoder(p.in[1].dtype), "the weights' format has no decoder");
+  return require(p.in[1].dtype != DType::q8_g16 && quant::has_decoder(p.in[1].dtype), "the weights' format has no decoder");
 }
 
 }  // namespace kerf::cpu

@@ -22,7 +22,7 @@ inline constexpr int64_t kSegment = 1024;  // 4 strips: 16 rows of them as codes
 inline constexpr int64_t kTaskBytes = 96 * 1024;
 
 struct MatMulArgs {
-  const std::byte* x;                 // [T,K] f32 or q8_g32; with x_rows, token t is row x_rows[t] of it
+  const std::byte* x;                 // [T,K] f32 or q8_g16; with x_rows, token t is row x_rows[t] of it
   const std::byte* w;                 // [N,K]
   float* y;                           // [T,N]
   int64_t T, N, K, x_bytes, w_bytes;  // bytes per row
@@ -50,7 +50,7 @@ inline constexpr int64_t kBlockBytes = 8 << 20;
 /// Rows that a task should take, a multiple of `multiple`.
 int64_t rows_per_task(const MatMulArgs& a, int64_t multiple, int threads);
 
-/// The rows of single rungs, for those who work on several weights in one loop; null if the weights' type has none. q8_g32
+/// The rows of single rungs, for those who work on several weights in one loop; null if the weights' type has none. q8_g16
 /// activations and weights of the affine types (quant/formats.h), plain or interleaved; f32 activations and weights of any
 /// type with a decoder.
 RowsFn generic_rows(DType weights);
@@ -61,7 +61,7 @@ RowsFn generic_float_rows(DType weights);
 RowsFn avx2_float_rows(DType weights);
 RowsFn avx512_float_rows(DType weights);
 
-/// A rung of the ladder of integer kernels: "<type>.<step>" for activations in q8_g32.
+/// A rung of the ladder of integer kernels: "<type>.<step>" for activations in q8_g16.
 struct IntegerRung {
   std::string_view step{}, improves{}, note{};  // steps: "3_vnni", "2_avx2"
   int preference = 0;

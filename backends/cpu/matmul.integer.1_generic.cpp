@@ -1,5 +1,5 @@
 // <type>.1_generic, first rung of the integer kernels: weights as unsigned codes with a scale (and minimum) per 16 values,
-// activations as q8_g32. Per group of 16 the sum of code*q is an integer, exact; only scaling is done in floats. Against
+// activations as q8_g16. Per group of 16 the sum of code*q is an integer, exact; only scaling is done in floats. Against
 // decoding (any.0_decode) that is one float multiplication per 16 weights instead of 16.
 // Cost: activations are rounded to 8 bits, relative step 1/127 of the largest of 16 neighbours.
 #include "backends/cpu/dot_strips.h"

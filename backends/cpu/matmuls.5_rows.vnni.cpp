@@ -16,7 +16,7 @@ RowsFn rows_of(DType x, DType w) {
   return plain ? plain : vnni_interleaved_rows(w);
 }
 
-void code(const float* x, int64_t n, int8_t* q, float* d, float* sum) { EncodeAvx512::groups(x, n, q, d, sum); }
+void code(const float* x, int64_t n, int8_t* q, float* d, float* sum) { EncodeAvx512::groups(x, n / 16, q, d, sum); }
 
 }  // namespace
 

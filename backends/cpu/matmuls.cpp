@@ -33,11 +33,11 @@ void rows_apart(const MatMulArgs& a, RowsFn rows, int64_t first, int64_t last, f
 }
 
 Support accepts_few(const Problem& p, size_t weights, DType x) {
-  if (auto s = require(p.in[0].dtype == x, x == DType::f32 ? "the activations are not f32" : "the activations are not q8_g32"); !s) return s;
+  if (auto s = require(p.in[0].dtype == x, x == DType::f32 ? "the activations are not f32" : "the activations are not q8_g16"); !s) return s;
   if (auto s = require(p.in[0].rows() <= kFewTokens, "more than 8 tokens: products one by one unpack weights once for all of them"); !s) return s;
   for (size_t i = 1; i <= weights; ++i) {
     bool known = x == DType::f32 && quant::Formats::visit(p.in[i].dtype, [](auto) {});
-    if (x == DType::q8_g32)
+    if (x == DType::q8_g16)
       quant::AffineFormats::for_each([&]<class F>(F) { known |= p.in[i].dtype == F::dtype || p.in[i].dtype == interleaved(F::dtype); });
     if (!known) return require(false, "a weight's type has no rows for these activations");
   }
@@ -105,15 +105,15 @@ Support accepts_group(const Problem& p, DType x) { return accepts_few(p, static_
 
 Support accepts_swiglu(const Problem& p, DType x) {
   if (p.out[0].dtype != DType::f32)
-    if (auto s = require(p.out[0].dtype == DType::q8_g32, "the output is neither f32 nor q8_g32"); !s) return s;
+    if (auto s = require(p.out[0].dtype == DType::q8_g16, "the output is neither f32 nor q8_g16"); !s) return s;
   return accepts_few(p, 2, x);
 }
 
 }  // namespace
 
-Support accepts_matmuls(const Problem& p) { return accepts_group(p, DType::q8_g32); }
+Support accepts_matmuls(const Problem& p) { return accepts_group(p, DType::q8_g16); }
 Support accepts_matmuls_float(const Problem& p) { return accepts_group(p, DType::f32); }
-Support accepts_matmul_swiglu(const Problem& p) { return accepts_swiglu(p, DType::q8_g32); }
+Support accepts_matmul_swiglu(const Problem& p) { return accepts_swiglu(p, DType::q8_g16); }
 Support accepts_matmul_swiglu_float(const Problem& p) { return accepts_swiglu(p, DType::f32); }
 
 }  // namespace kerf::cpu

@@ -12,10 +12,10 @@ inline constexpr int64_t kFewTokens = 8;
 /// The rows function for activations in `x` and weights in `w`; null if there is none.
 using RowsOf = RowsFn (*)(DType x, DType w);
 void run_matmuls(const Call& call, RowsOf rows);
-Support accepts_matmuls(const Problem& p);        // activations in q8_g32
+Support accepts_matmuls(const Problem& p);        // activations in q8_g16
 Support accepts_matmuls_float(const Problem& p);  // activations in f32
 
-/// n values of silu(gate) * up; and n values, a multiple of 32, coded as q8_g32 to the three planes of a row.
+/// n values of silu(gate) * up; and n values, a multiple of 16, coded as q8_g16 to the three planes of a row.
 struct SwiGluFns {
   void (*silu_times)(const float* gate, const float* up, float* out, int64_t n);
   void (*code)(const float* x, int64_t n, int8_t* q, float* d, float* sum);

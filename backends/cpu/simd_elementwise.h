@@ -1,5 +1,5 @@
 // The frame of float ops whose value at a place needs the inputs at that place only, with an f32 output or, for the matmul
-// behind them, q8_g32 or bf16_t16 (simd_write.h). An op says how a stretch of one row is computed:
+// behind them, q8_g16 or bf16_t16 (simd_write.h). An op says how a stretch of one row is computed:
 //
 //   values(t, k, n, y): y[0..n) = columns k ... of row t of the output
 #pragma once
@@ -33,9 +33,9 @@ void elementwise_f32(ThreadPool& pool, float* out, int64_t rows, int64_t cols, i
 }
 
 template <class Encoder, class Values>
-void elementwise_q8_g32(ThreadPool& pool, const TensorView& out, int64_t span, const Values& values) {
+void elementwise_q8_g16(ThreadPool& pool, const TensorView& out, int64_t span, const Values& values) {
   for_each_piece(pool, out.desc.rows(), out.desc.cols(), span, [&](int64_t t, int64_t begin, int64_t end) {
-    write_q8_g32<Encoder>(out, t, begin, end, [&](int64_t k, int64_t n, float* y) { values(t, k, n, y); });
+    write_q8_g16<Encoder>(out, t, begin, end, [&](int64_t k, int64_t n, float* y) { values(t, k, n, y); });
   });
 }
 
@@ -56,7 +56,7 @@ void elementwise_bf16_t16(ThreadPool& pool, const TensorView& out, int64_t span,
 template <class Encoder, class Values>
 void elementwise(const Call& call, int64_t span, bool one_array, const Values& values) {
   const TensorView& out = call.out[0];
-  if (out.desc.dtype == DType::q8_g32) return elementwise_q8_g32<Encoder>(call.pool, out, span, values);
+  if (out.desc.dtype == DType::q8_g16) return elementwise_q8_g16<Encoder>(call.pool, out, span, values);
   if (out.desc.dtype == DType::bf16_t16) return elementwise_bf16_t16<Encoder>(call.pool, out, span, values);
   const int64_t rows = one_array ? 1 : out.desc.rows();
   elementwise_f32(call.pool, out.as<float>(), rows, out.desc.size() / rows, span, values);

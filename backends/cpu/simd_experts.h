@@ -17,7 +17,7 @@ void add_scaled(const float* x, float scale, float* y, int64_t n) {
 template <class B, class Encoder>
 ExpertCode expert_code(RowsFn (*few)(DType), RowsFn (*many)(DType)) {
   return {few, many, silu_times<B>, add_scaled<B>,
-          [](const float* x, int64_t n, int8_t* q, float* d, float* sum) { Encoder::groups(x, n, q, d, sum); }};
+          [](const float* x, int64_t n, int8_t* q, float* d, float* sum) { Encoder::groups(x, n / 16, q, d, sum); }};
 }
 
 }  // namespace KERF_ISA

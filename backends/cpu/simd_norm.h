@@ -66,11 +66,11 @@ void norm_f32(const Call& call, int64_t n, int64_t work, const Scale& scale, con
 }
 
 template <class B, class Encoder, class Scale, class Columns>
-void norm_q8_g32(const Call& call, int64_t n, int64_t work, const Scale& scale, const Columns& columns) {
+void norm_q8_g16(const Call& call, int64_t n, int64_t work, const Scale& scale, const Columns& columns) {
   const TensorView &x = call.in[0], &out = call.out[0];
   for_each_group(call, n, 2 * work, [&](int64_t t, int64_t g) {
     const float s = scale(all_squares<B>(x.row<float>(t) + g, n));
-    write_q8_g32<Encoder>(out, t, g, g + n, [&](int64_t k, int64_t m, float* y) { columns(t, k, g, m, s, y); });
+    write_q8_g16<Encoder>(out, t, g, g + n, [&](int64_t k, int64_t m, float* y) { columns(t, k, g, m, s, y); });
   });
 }
 
@@ -90,7 +90,7 @@ void norm_bf16_t16(const Call& call, int64_t n, const Scale& scale, const Column
 /// The op in whichever format its output has.
 template <class B, class Encoder, class Scale, class Columns>
 void norm(const Call& call, int64_t n, int64_t work, const Scale& scale, const Columns& columns) {
-  if (call.out[0].desc.dtype == DType::q8_g32) return norm_q8_g32<B, Encoder>(call, n, work, scale, columns);
+  if (call.out[0].desc.dtype == DType::q8_g16) return norm_q8_g16<B, Encoder>(call, n, work, scale, columns);
   if (call.out[0].desc.dtype == DType::bf16_t16) return norm_bf16_t16<B, Encoder>(call, n, scale, columns);
   norm_f32<B>(call, n, work, scale, columns);
 }

@@ -17,7 +17,7 @@ void add_rung(Registry::Adder registry, const Rung& rung) {
                 .preference = rung.preference,
                 .isa = rung.isa,
                 .unit = rung.unit,
-                .writes = rung.writes_formats ? std::vector<DType>{DType::q8_g32, DType::bf16_t16} : std::vector<DType>{},
+                .writes = rung.writes_formats ? std::vector<DType>{DType::q8_g16, DType::bf16_t16} : std::vector<DType>{},
                 .accepts = rung.accepts,
                 .scratch_bytes = rung.scratch_bytes,
                 .run = rung.run});

@@ -13,7 +13,7 @@ struct Rung {
   int preference = 0;
   Isa isa = Isa::base;
   double unit = 0x1p-24;
-  bool writes_formats = false;  // q8_g32 and bf16_t16 besides f32 (Kernel::writes)
+  bool writes_formats = false;  // q8_g16 and bf16_t16 besides f32 (Kernel::writes)
   Support (*accepts)(const Problem&) = nullptr;
   void (*run)(const Problem&, const Call&) = nullptr;
   size_t (*scratch_bytes)(const Problem&) = nullptr;
@@ -25,9 +25,9 @@ Support accepts_all(const Problem&);
 /// Any cache type (quant/encode.h); a quantized one needs heads of whole blocks.
 Support accepts_kv_write(const Problem& p);
 
-/// f32 out, or q8_g32 or bf16_t16 if blocks of 32 values do not cross the groups that are normalised.
+/// f32 out, or q8_g16 or bf16_t16 if blocks of 32 values do not cross the groups that are normalised.
 Support accepts_rms_norm(const Problem& p);
-/// f32 out, or q8_g32 or bf16_t16 if rows are blocks of 32 values.
+/// f32 out, or q8_g16 or bf16_t16 if rows are blocks of 32 values.
 Support accepts_elementwise(const Problem& p);
 /// Only where the sum over all experts is needed: 8 exponentials of 128 take vectors as long as the plain loop.
 Support accepts_router_sum(const Problem& p);

@@ -4,7 +4,7 @@
 // tile (measured then: 8.0 ms where 256 at a time take 2.9). The encoder is one of encode_avx2.h, encode_avx512.h:
 //
 //   struct Encoder {
-//     static void groups(const float* x, int64_t n, int8_t* q, float* d, float* sum);     // n values, a multiple of 32, quant/q8_g32.h
+//     static void groups(const float* x, int64_t n, int8_t* q, float* d, float* sum);     // n groups of 16, quant/q8_g16.h
 //     static void round(const float* x, std::byte* out);                                  // 32 values to bf16
 //     static void columns(const std::byte* rows, int64_t stride, std::byte* tile);        // 16 rows of 32 bf16 to a tile, quant/bf16_t16.h
 //   };
@@ -25,15 +25,15 @@ inline namespace KERF_ISA {
 constexpr int64_t kWriteBlock = 32;
 /// Values of a row that are computed before they are encoded as tiles: a multiple of the block.
 constexpr int64_t kWriteChunk = 256;
-/// And as q8_g32, where one row is in work instead of sixteen. The encoder begins with a reduction of what was just computed,
+/// And as q8_g16, where one row is in work instead of sixteen. The encoder begins with a reduction of what was just computed,
 /// for which the last exponentials must be done: a gap per chunk (with 256, swiglu took 8 % longer).
 constexpr int64_t kRowChunk = 4 * kWriteChunk;
 /// Rows of a bf16_t16 tile.
 constexpr int64_t kStripRows = 16;
 
-/// Columns [begin, end) of row t as q8_g32, both multiples of 32. values(k, n, x): x[0..n) = columns k ...
+/// Columns [begin, end) of row t as q8_g16, both multiples of 32. values(k, n, x): x[0..n) = columns k ...
 template <class Encoder, class Values>
-void write_q8_g32(const TensorView& out, int64_t t, int64_t begin, int64_t end, const Values& values) {
+void write_q8_g16(const TensorView& out, int64_t t, int64_t begin, int64_t end, const Values& values) {
   const int64_t K = out.desc.cols();
   auto* q = out.row<int8_t>(t);
   auto* d = reinterpret_cast<float*>(q + K);
@@ -42,7 +42,7 @@ void write_q8_g32(const TensorView& out, int64_t t, int64_t begin, int64_t end, 
     const int64_t n = end - k < kRowChunk ? end - k : kRowChunk;
     alignas(64) float x[kRowChunk];
     values(k, n, x);
-    Encoder::groups(x, n, q + k, d + k / 16, sum + k / 16);
+    Encoder::groups(x, n / 16, q + k, d + k / 16, sum + k / 16);
   }
 }
 

@@ -32,10 +32,16 @@ void transpose_pieces(Row row, Store store) {
   store(2, _mm512_unpacklo_epi64(b[1], b[3])), store(3, _mm512_unpackhi_epi64(b[1], b[3]));
 }
 
+struct PiecesApart {
+  const std::byte* first;
+  int64_t stride;
+  const std::byte* operator()(int i) const { return first + i * stride; }
+};
+
 /// Calls store(c, column 4 q + c), c < 4, for sixteen rows of 64 bytes, `stride` bytes apart.
 template <class Store>
 void transpose_quarter(const std::byte* rows, int64_t stride, int q, Store store) {
-  transpose_pieces([&](int i) { return rows + i * stride + 16 * q; }, store);
+  transpose_pieces(PiecesApart{rows + 16 * q, stride}, store);
 }
 
 /// Calls store(c, column c), c < 16.

@@ -8,7 +8,7 @@
 #include "core/threadpool.h"
 #include "quant/bf16_t16.h"
 #include "quant/q15_t16.h"
-#include "quant/q8_g32.h"
+#include "quant/q8_g16.h"
 
 namespace kerf::reference {
 namespace {
@@ -40,7 +40,7 @@ void run(const Problem& p, const Call& call) {
     if (to == DType::f32) std::copy(row.begin(), row.end(), out.row<float>(r));
     if (to == DType::f16) std::transform(row.begin(), row.end(), out.row<uint16_t>(r), float_to_half);
     if (to == DType::bf16) std::transform(row.begin(), row.end(), out.row<uint16_t>(r), float_to_bf16);
-    if (to == DType::q8_g32) quant::Q8_G32::encode_row(row.data(), K, out.row<std::byte>(r));
+    if (to == DType::q8_g16) quant::Q8_G16::encode_row(row.data(), K, out.row<std::byte>(r));
     if (to == DType::q15_t16) encode_q15(row, r, out.as<std::byte>());
     if (to == DType::bf16_t16)
       for (int64_t k = 0; k < K; ++k) out.as<uint16_t>()[quant::BF16_T16::index(r, k, K)] = float_to_bf16(row[k]);
@@ -51,8 +51,8 @@ Support accepts(const Problem& p) {
   const DType from = p.in[0].dtype, to = std::get<Convert>(p.op).to;
   if (auto s = require(decodable(from), "the source format has no decoder"); !s) return s;
   if (to == DType::f32 || to == DType::f16 || to == DType::bf16 || to == interleaved(from)) return {};
-  const bool known = to == DType::q8_g32 || to == DType::bf16_t16 || to == DType::q15_t16;
-  return require(from == DType::f32 && known, "only f32 is converted to q8_g32, bf16_t16 or q15_t16, and a weight to its own interleaved form");
+  const bool known = to == DType::q8_g16 || to == DType::bf16_t16 || to == DType::q15_t16;
+  return require(from == DType::f32 && known, "only f32 is converted to q8_g16, bf16_t16 or q15_t16, and a weight to its own interleaved form");
 }
 
 }  // namespace

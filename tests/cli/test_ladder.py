@@ -82,7 +82,7 @@ class Ladder(program.Case):
             self.assertRegex(s["why"], r"\Aneeds \w+, allowed is base\Z")
 
     def test_other_subjects(self):
-        for name in ("attention", "attention.q8_0", "kv_write", "rows.q4_k", "add", "rope", "rope_table", "swiglu", "convert.q8_g32"):
+        for name in ("attention", "attention.q8_0", "kv_write", "rows.q4_k", "add", "rope", "rope_table", "swiglu", "convert.q8_g16"):
             for shape in self.ladder(name, "-T", "3")["shapes"]:
                 self.assertTrue(shape["rungs"], name)
                 for r in shape["rungs"]:

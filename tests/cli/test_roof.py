@@ -164,7 +164,7 @@ class Roof(program.Case):
         self.assertEqual({r["tokens"] for r in rows}, {1, 32})
         weights = 64 * 256 // 32 * 18
         for row in rows:
-            self.assertEqual(row["unit"], "int8_sse2" if "q8_g32" in row["problem"] else "fp32_sse2", row)
+            self.assertEqual(row["unit"], "int8_sse2" if "q8_g16" in row["problem"] else "fp32_sse2", row)
             self.assertGreaterEqual(row["working_set_bytes"], row["copies"] * weights)
             self.assertEqual(row["copies"] > 1, row["tokens"] <= 16, row)
         for shape in ("64", "64,", "0,32", "a,b", "64,256,3"):

@@ -285,7 +285,7 @@ class Capture(Watched):
         want, index = self.capture(r"^blk\.0\.attn_norm$", *words, "--activations", "f32")
         self.assertEqual(index["values"][0]["written_as"], ["f32"])
         shape, exact = want["blk.0.attn_norm"]
-        for activations, format in (("q8", "q8_g32"), ("bf16", "bf16_t16")):
+        for activations, format in (("q8", "q8_g16"), ("bf16", "bf16_t16")):
             if activations == "bf16" and program.version()["isa"] != "amx":
                 continue
             with self.subTest(activations):

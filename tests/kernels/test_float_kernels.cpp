@@ -8,7 +8,7 @@
 #include "backends/backends.h"
 #include "core/threadpool.h"
 #include "experiments/kernel_cases.h"
-#include "quant/q8_g32.h"
+#include "quant/q8_g16.h"
 #include "tests/catch.h"
 
 using namespace kerf;
@@ -81,7 +81,7 @@ TEST_CASE("rope_cache writes the bits of rope and kv_write of its rung, whatever
   }
 }
 
-TEST_CASE("q8_g32 codes of quotients next to the middle of two integers are those of the definition") {
+TEST_CASE("q8_g16 codes of quotients next to the middle of two integers are those of the definition") {
   constexpr uint64_t kSeed = 8127;
   constexpr int64_t K = 256 + 32;
   INFO("seed " << kSeed);
@@ -89,17 +89,17 @@ TEST_CASE("q8_g32 codes of quotients next to the middle of two integers are thos
   Random random(kSeed, 0);
   int64_t doubtful = 0;
   for (const std::string rung : {"2_simd_avx2", "3_simd_avx512"}) {
-    const Kernel* k = cpu().find("cpu/convert.q8_g32." + rung);
+    const Kernel* k = cpu().find("cpu/convert.q8_g16." + rung);
     REQUIRE(k);
     if (k->isa > detect_isa()) continue;
-    const Problem p = problem(Convert{DType::q8_g32}, {matrix(DType::f32, 1, K)});
+    const Problem p = problem(Convert{DType::q8_g16}, {matrix(DType::f32, 1, K)});
     for (int round = 0; round < 4000; ++round) {
       std::vector<float> x(K);
       const float scale = static_cast<float>(std::exp2(random.uniform() * 40 - 20));
-      for (int64_t g = 0; g < K; g += 32) {
+      for (int64_t g = 0; g < K; g += 16) {
         x[g] = scale * static_cast<float>(1 + random.uniform());
         const float d = x[g] / 127;
-        for (int64_t i = g + 1; i < g + 32; ++i) {
+        for (int64_t i = g + 1; i < g + 16; ++i) {
           const bool near = round % 4 != 0 || i == g + 5;  // every fourth row with one such value a group
           float y = near ? (static_cast<float>(random.below(127)) + 0.5f) * d : static_cast<float>(random.normal()) * scale / 8;
           for (int64_t n = random.below(4); n > 0; --n) y = std::nextafter(y, random.below(2) ? 0.f : 2 * y);
@@ -109,7 +109,7 @@ TEST_CASE("q8_g32 codes of quotients next to the middle of two integers are thos
       }
       Bytes want(static_cast<size_t>(p.out[0].bytes())), in(static_cast<size_t>(p.in[0].bytes()));
       std::memcpy(in.data(), x.data(), in.size());
-      quant::Q8_G32::encode_row(x.data(), K, want.data());
+      quant::Q8_G16::encode_row(x.data(), K, want.data());
       const bool same = run(*k, p, {in}, pool)[0] == want;
       if (!same) FAIL_CHECK(rung << ", round " << round);
     }

@@ -79,7 +79,7 @@ TEST_CASE("rows, add, matmul by hand") {
   CHECK(b.run(MatMul{}, {f32(x, 2), f32(table, 3)}) == std::vector<float>{-3, -5, -7, 8.5f, 17.5f, 26.5f});
 }
 
-TEST_CASE("matmul in q8_0 and q8_g32: scale times codes") {
+TEST_CASE("matmul in q8_0 and q8_g16: scale times codes") {
   Bench b;
   std::vector<std::byte> w(34);
   const uint16_t half = float_to_half(0.5f);
@@ -88,14 +88,14 @@ TEST_CASE("matmul in q8_0 and q8_g32: scale times codes") {
   std::vector<float> x(32, 2);
   CHECK(b.run(MatMul{}, {f32(x), {matrix(DType::q8_0, 1, 32), w.data()}}) == std::vector<float>{-16});
   x.assign(32, 0);
-  for (int i = 0; i < 32; ++i) x[i] = i < 16 ? 126.f : -254.f;  // a group with d = 2
-  auto q = b.bytes(Convert{DType::q8_g32}, {f32(x)});
+  for (int i = 0; i < 32; ++i) x[i] = i < 16 ? 127.f : -254.f;  // groups of 16 with d = 1 and 2
+  auto q = b.bytes(Convert{DType::q8_g16}, {f32(x)});
   REQUIRE(q.size() == 48);
-  CHECK(q[0] == std::byte{63});
+  CHECK(q[0] == std::byte{127});
   CHECK(q[31] == std::byte{0x81});
-  const TensorView activations{matrix(DType::q8_g32, 1, 32), q.data()};
-  // 126 * 0.5 * sum(-16..-1) - 254 * 0.5 * sum(0..15) = 63 * -136 - 127 * 120
-  CHECK(b.run(MatMul{}, {activations, {matrix(DType::q8_0, 1, 32), w.data()}}) == std::vector<float>{-8568.f - 15240.f});
+  const TensorView activations{matrix(DType::q8_g16, 1, 32), q.data()};
+  // 127 * 0.5 * sum(-16..-1) - 254 * 0.5 * sum(0..15) = 63.5 * -136 - 127 * 120
+  CHECK(b.run(MatMul{}, {activations, {matrix(DType::q8_0, 1, 32), w.data()}}) == std::vector<float>{-8636.f - 15240.f});
   CHECK(b.run(Convert{DType::f32}, {activations}) == x);
 }
 

@@ -149,7 +149,7 @@ TEST_CASE("all f16 and bf16 codes decode to their IEEE values") {
 
 TEST_CASE("types without a decoder say so") {
   CHECK(quant::has_decoder(DType::q4_k));
-  CHECK(quant::has_decoder(DType::q8_g32));
+  CHECK(quant::has_decoder(DType::q8_g16));
   CHECK_FALSE(quant::has_decoder(DType::i32));
   CHECK_FALSE(quant::has_decoder(DType::iq1_m));
   float out[256];

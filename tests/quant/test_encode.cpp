@@ -127,7 +127,7 @@ TEST_CASE("floats are rounded, other types have no encoder") {
   CHECK(std::memcmp(same, x, sizeof x) == 0);
   CHECK(is_cache_type(DType::q5_1));
   CHECK_FALSE(is_cache_type(DType::q4_k));
-  CHECK_FALSE(is_cache_type(DType::q8_g32));
+  CHECK_FALSE(is_cache_type(DType::q8_g16));
   CHECK_THROWS(encode_row(DType::q4_k, x, 0, half));
 }
 

@@ -11,7 +11,7 @@
 #include "core/threadpool.h"
 #include "quant/formats.h"
 #include "quant/interleaved.h"
-#include "quant/q8_g32.h"
+#include "quant/q8_g16.h"
 #include "tests/catch.h"
 
 namespace {
@@ -59,7 +59,7 @@ std::vector<float> product(const Kernel& k, const Problem& p, const void* x, con
   return y;
 }
 
-/// The kernels that take q8_g32 activations and interleaved weights of this type, on this machine.
+/// The kernels that take q8_g16 activations and interleaved weights of this type, on this machine.
 template <class Fn>
 void for_each_kernel(const Registry& registry, const Problem& p, Fn&& f) {
   for (const Kernel& k : registry.all())
@@ -108,14 +108,13 @@ TEST_CASE("interleaving keeps every block") {
 
 /// T rows of activations that are one at a position of their own, the first at k0.
 Bytes unit_vectors(int64_t T, int64_t K, int64_t k0) {
-  const TensorDesc d = matrix(DType::q8_g32, T, K);
+  const TensorDesc d = matrix(DType::q8_g16, T, K);
   Bytes bytes(static_cast<size_t>(d.bytes()));
   for (int64_t t = 0; t < T; ++t) {
     auto* q = bytes.data() + t * d.row_bytes();
     auto* scale = reinterpret_cast<float*>(q + K);
     q[k0 + t] = std::byte{1};
-    const int64_t half = (k0 + t) / 16;
-    scale[half] = scale[half ^ 1] = scale[K / 16 + half] = 1;
+    scale[(k0 + t) / 16] = scale[(K + k0 + t) / 16] = 1;
   }
   return bytes;
 }
@@ -132,7 +131,7 @@ TEST_CASE("the kernels read every value of every row as the format defines it") 
     for (int64_t r = 0; r < N; ++r) quant::decode_row(F::dtype, rows.data() + r * row_bytes(F::dtype, K), K, &want[static_cast<size_t>(r * K)]);
     int kernels = 0;
     for (const int64_t T : {int64_t{1}, int64_t{8}, K}) {
-      const Problem p = problem(MatMul{}, {matrix(DType::q8_g32, T, K), matrix(quant::Interleaved<F>::dtype, N, K)});
+      const Problem p = problem(MatMul{}, {matrix(DType::q8_g16, T, K), matrix(quant::Interleaved<F>::dtype, N, K)});
       for_each_kernel(registry, p, [&](const Kernel& k) {
         ++kernels;
         for (int64_t k0 = 0; k0 + T <= K; k0 += T) {
@@ -152,17 +151,17 @@ template <class F>
 void check_order(const Registry& registry, int64_t K) {
   constexpr int64_t kTokens = 150, N = 53;  // more than a block of tokens
   const Bytes tiles = interleaved_weights<F>(random_weights<F>(N, K), N, K);
-  const TensorDesc rows = matrix(DType::q8_g32, kTokens, K);
+  const TensorDesc rows = matrix(DType::q8_g16, kTokens, K);
   Bytes x(static_cast<size_t>(rows.bytes()));
   std::mt19937_64 random(kSeed + 1);
   std::normal_distribution<float> normal;
   std::vector<float> row(static_cast<size_t>(K));
   for (int64_t t = 0; t < kTokens; ++t) {
     for (auto& v : row) v = normal(random);
-    quant::Q8_G32::encode_row(row.data(), K, x.data() + t * rows.row_bytes());
+    quant::Q8_G16::encode_row(row.data(), K, x.data() + t * rows.row_bytes());
   }
   ThreadPool one(1), two(2), three(3), eight(8);
-  const auto of = [&](int64_t T) { return problem(MatMul{}, {matrix(DType::q8_g32, T, K), matrix(quant::Interleaved<F>::dtype, N, K)}); };
+  const auto of = [&](int64_t T) { return problem(MatMul{}, {matrix(DType::q8_g16, T, K), matrix(quant::Interleaved<F>::dtype, N, K)}); };
   for_each_kernel(registry, of(kTokens), [&](const Kernel& k) {
     INFO(k.name() << ", K = " << K << ", seed " << kSeed);
     const auto whole = product(k, of(kTokens), x.data(), tiles, one);
@@ -188,14 +187,14 @@ TEST_CASE("fused products have the bits of the products one by one") {
   const Registry registry = cpu();
   const int64_t T = 3, K = 1280, N = 50;
   const Bytes plain = random_weights<quant::Q6_K>(N, K), tiles = interleaved_weights<quant::Q4_K>(random_weights<quant::Q4_K>(N, K), N, K);
-  const Problem p = problem(MatMuls{.count = 2}, {matrix(DType::q8_g32, T, K), matrix(DType::q6_k, N, K), matrix(DType::q4_k_r16, N, K)});
+  const Problem p = problem(MatMuls{.count = 2}, {matrix(DType::q8_g16, T, K), matrix(DType::q6_k, N, K), matrix(DType::q4_k_r16, N, K)});
   const Bytes x = [&] {
     std::vector<float> values(static_cast<size_t>(T * K));
     std::mt19937_64 random(kSeed);
     std::normal_distribution<float> normal;
     for (auto& v : values) v = normal(random);
     Bytes bytes(static_cast<size_t>(p.in[0].bytes()));
-    for (int64_t t = 0; t < T; ++t) quant::Q8_G32::encode_row(&values[static_cast<size_t>(t * K)], K, bytes.data() + t * p.in[0].row_bytes());
+    for (int64_t t = 0; t < T; ++t) quant::Q8_G16::encode_row(&values[static_cast<size_t>(t * K)], K, bytes.data() + t * p.in[0].row_bytes());
     return bytes;
   }();
   KernelPolicy policy;

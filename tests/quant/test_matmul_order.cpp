@@ -16,7 +16,7 @@
 #include "core/threadpool.h"
 #include "quant/bf16_t16.h"
 #include "quant/formats.h"
-#include "quant/q8_g32.h"
+#include "quant/q8_g16.h"
 #include "tests/catch.h"
 #include "tests/kernels/tile_emulator.h"
 
@@ -77,9 +77,9 @@ Data random_data(int64_t N, int64_t K, uint64_t seed, int64_t tokens = kTokens) 
   d.x.resize(static_cast<size_t>(tokens * K));
   for (auto& v : d.x) v = normal(random);
   if (K % 32) return d;
-  const TensorDesc rows = matrix(DType::q8_g32, tokens, K);
+  const TensorDesc rows = matrix(DType::q8_g16, tokens, K);
   d.coded.resize(static_cast<size_t>(rows.bytes()));
-  for (int64_t t = 0; t < tokens; ++t) quant::Q8_G32::encode_row(&d.x[static_cast<size_t>(t * K)], K, d.coded.data() + t * rows.row_bytes());
+  for (int64_t t = 0; t < tokens; ++t) quant::Q8_G16::encode_row(&d.x[static_cast<size_t>(t * K)], K, d.coded.data() + t * rows.row_bytes());
   return d;
 }
 
@@ -87,8 +87,8 @@ template <class F>
 void check_order(const Registry& registry, int64_t K) {
   const Data data = random_data<F>(37, K, kSeed);
   ThreadPool one(1), two(2), three(3), eight(8);
-  for (DType activations : {DType::f32, DType::q8_g32}) {
-    if (activations == DType::q8_g32 && K % 32) continue;
+  for (DType activations : {DType::f32, DType::q8_g16}) {
+    if (activations == DType::q8_g16 && K % 32) continue;
     std::vector<float> vnni;
     for (const Kernel& k : registry.all()) {
       if (k.op != MatMul::name || k.isa > detect_isa()) continue;
@@ -153,11 +153,11 @@ TEST_CASE("one activation that is not finite spoils its token only") {
   ThreadPool pool(1);
   Data data = random_data<quant::Q4_K>(20, 1024, kSeed);
   data.x[3 * 1024 + 700] = std::nanf("");
-  const TensorDesc row = matrix(DType::q8_g32, 1, 1024);
-  quant::Q8_G32::encode_row(&data.x[3 * 1024], 1024, data.coded.data() + 3 * row.row_bytes());
+  const TensorDesc row = matrix(DType::q8_g16, 1, 1024);
+  quant::Q8_G16::encode_row(&data.x[3 * 1024], 1024, data.coded.data() + 3 * row.row_bytes());
   for (const Kernel& k : registry.all()) {
     if (k.op != MatMul::name || k.isa > detect_isa()) continue;
-    for (DType activations : {DType::f32, DType::q8_g32}) {
+    for (DType activations : {DType::f32, DType::q8_g16}) {
       const auto y = data.run(k, activations, kTokens, pool);
       INFO(k.name());
       for (size_t i = 0; i < y.size(); ++i)

@@ -45,9 +45,9 @@ struct FloatInput {
   }
 };
 
-/// Activations in q8_g32 (quant/q8_g32.h): codes meet codes in integers, exactly.
+/// Activations in q8_g16 (quant/q8_g16.h): codes meet codes in integers, exactly.
 struct ByteInput {
-  static constexpr DType dtype = DType::q8_g32;
+  static constexpr DType dtype = DType::q8_g16;
   Words4 q;
   float d, sum;
 
@@ -165,7 +165,7 @@ void add_rungs(Registry::Adder& registry) {
   registry.add({.op = Op::name,
                 .variant = "3_dot",
                 .improves = "2_rows",
-                .note = "activations in q8_g32: four products of bytes in an instruction, where each code was made a float",
+                .note = "activations in q8_g16: four products of bytes in an instruction, where each code was made a float",
                 .preference = 3,
                 .accepts = accepts<Op, quant::AffineFormats, ByteInput>,
                 .run = run<Op, quant::AffineFormats, ByteInput>});

@@ -1,4 +1,4 @@
-// 3_dot: quantized weights and activations in q8_g32. Four products of bytes are one instruction; a group of sixteen is four of them
+// 3_dot: quantized weights and activations in q8_g16. Four products of bytes are one instruction; a group of sixteen is four of them
 // and one scaling:  d * (scale * (sum code*q - offset * sum q) - min * sum q).  One to eight tokens: how text is generated.
 #include "backends/gpu/kernels/product.h"
 #include "backends/gpu/kernels/unpack.h"
@@ -189,7 +189,7 @@ void run(const Problem& problem, const Call& call) {
 }
 
 Support fits(const Problem& p) {
-  if (p.in[0].dtype != DType::q8_g32) return {"reads activations in q8_g32"};
+  if (p.in[0].dtype != DType::q8_g16) return {"reads activations in q8_g16"};
   if (p.in[0].rows() > 8 * 65535) return {"more tokens than a grid takes"};
   if (std::holds_alternative<MatMulSwiGlu>(p.op) && p.in[1].dtype != p.in[2].dtype) return {"gate and up are of two types"};
   return require(all_weights(p, is_affine), "the weights are not quantized in an affine format");

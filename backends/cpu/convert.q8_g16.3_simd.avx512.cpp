@@ -1,27 +1,27 @@
-// convert q8_g32.3_simd_avx512: eight groups at once (encode_avx512.h). Bit for bit the same as the definition.
+// convert q8_g16.3_simd_avx512: sixteen groups of one register at once (encode_avx512.h). Bit for bit the same as the definition.
 #include "backends/cpu/convert.h"
 #include "backends/cpu/encode_avx512.h"
 #include "backends/cpu/simd_rung.h"
 
 namespace kerf::cpu {
-void convert_q8_g32_3_simd_avx512(Registry::Adder);
+void convert_q8_g16_3_simd_avx512(Registry::Adder);
 namespace {
 
 void encode_row(const float* x, int64_t K, void* row) {
   auto* q = static_cast<int8_t*>(row);
   auto* d = reinterpret_cast<float*>(q + K);
-  EncodeAvx512::groups(x, K, q, d, d + K / 16);
+  EncodeAvx512::groups(x, K / 16, q, d, d + K / 16);
 }
 
 void run(const Problem&, const Call& call) { run_encode(call, encode_row); }
 
 }  // namespace
 
-void convert_q8_g32_3_simd_avx512(Registry::Adder registry) {
+void convert_q8_g16_3_simd_avx512(Registry::Adder registry) {
   add_rung(registry, {.op = Convert::name,
-                      .variant = "q8_g32.3_simd_avx512",
-                      .improves = "q8_g32.2_simd_avx2",
-                      .note = "eight groups at once: their reductions share shuffles, and 1/d replaces the divisions",
+                      .variant = "q8_g16.3_simd_avx512",
+                      .improves = "q8_g16.2_simd_avx2",
+                      .note = "sixteen groups at once: their reductions share shuffles, and 1/d replaces the divisions",
                       .preference = 3,
                       .isa = Isa::avx512,
                       .accepts = accepts_encode,
