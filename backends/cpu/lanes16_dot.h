@@ -13,7 +13,8 @@
 // more, but then a tiny q8_0 model was no nearer to the exact logits than llama.cpp is (tests/engine/test_golden.cpp).
 //
 // Order of additions, the same for any T and for unpacked panels: within a segment group after group (even and odd groups
-// apart where each has a scale of its own, so that one fma need not wait for the other), then segment after segment.
+// apart where each has a scale of its own, so that one fma need not wait for the other; where scales are integers, groups
+// within a block of 256 and then block after block), then segment after segment.
 #pragma once
 #include <array>
 #include <cstring>
@@ -130,10 +131,9 @@ struct LaneSum {
 template <class K, int T>
 [[gnu::always_inline]] inline void group_dots(const __m512i (&code)[4], const std::byte* const (&x)[T], int64_t q, const GroupTerms* terms, int64_t g,
                                               __m512i (&dot)[T]) {
-  unrolled<T>([&]<int t>() __attribute__((always_inline)) { dot[t] = K::kOffset ? broadcast_word(terms[t].c + g) : _mm512_setzero_si512(); });
-  unrolled<4>([&]<int v>() __attribute__((always_inline)) {
-    unrolled<T>([&]<int t>() __attribute__((always_inline)) { dot[t] = _mm512_dpbusd_epi32(dot[t], code[v], broadcast_word(x[t] + q + 4 * v)); });
-  });
+  for (int t = 0; t < T; ++t) dot[t] = K::kOffset ? broadcast_word(terms[t].c + g) : _mm512_setzero_si512();
+  for (int v = 0; v < 4; ++v)
+    for (int t = 0; t < T; ++t) dot[t] = _mm512_dpbusd_epi32(dot[t], code[v], broadcast_word(x[t] + q + 4 * v));
 }
 
 /// Two neighbouring groups of T tokens; `terms` of token t are T's stride apart. Scale and minimum i belong to group i.
@@ -143,16 +143,16 @@ template <class K, int T>
   __m512i dot[T];
   __m512 a[T];
   group_dots<K, T>(even, x, q, terms, g, dot);
-  unrolled<T>([&]<int t>() __attribute__((always_inline)) {
+  for (int t = 0; t < T; ++t) {
     a[t] = _mm512_mul_ps(_mm512_cvtepi32_ps(dot[t]), _mm512_set1_ps(terms[t].d[g]));
     if constexpr (!K::kShared) {
       __m512& first = sum[t].part[0];
       first = _mm512_fmadd_ps(scale[0], a[t], first);
       if constexpr (K::kMin) first = _mm512_fnmadd_ps(min[0], _mm512_set1_ps(terms[t].c[g]), first);
     }
-  });
+  }
   group_dots<K, T>(odd, x, q + 16, terms, g + 1, dot);
-  unrolled<T>([&]<int t>() __attribute__((always_inline)) {
+  for (int t = 0; t < T; ++t) {
     const __m512 b = _mm512_cvtepi32_ps(dot[t]), d = _mm512_set1_ps(terms[t].d[g + 1]);
     if constexpr (K::kShared) {
       __m512& first = sum[t].part[0];
@@ -163,7 +163,7 @@ template <class K, int T>
       second = _mm512_fmadd_ps(scale[1], _mm512_mul_ps(b, d), second);
       if constexpr (K::kMin) second = _mm512_fnmadd_ps(min[1], _mm512_set1_ps(terms[t].c[g + 1]), second);
     }
-  });
+  }
 }
 
 /// A group whose scale is an integer: the sum of its products, times `factor`, is an integer too, and takes part in its block's
@@ -173,20 +173,20 @@ template <class K, int T>
                                              const GroupTerms* terms, int64_t g, LaneSum<K> (&sum)[T]) {
   __m512i dot[T];
   group_dots<K, T>(code, x, q, terms, g, dot);
-  unrolled<T>([&]<int t>() __attribute__((always_inline)) {
+  for (int t = 0; t < T; ++t) {
     const __m512i product = factor ? _mm512_mullo_epi32(dot[t], *factor) : dot[t];
     sum[t].block = _mm512_fmadd_ps(_mm512_cvtepi32_ps(product), _mm512_set1_ps(terms[t].d[g]), sum[t].block);
     if constexpr (K::kMin) sum[t].part[0] = _mm512_fnmadd_ps(min, _mm512_set1_ps(terms[t].c[g]), sum[t].part[0]);
-  });
+  }
 }
 
 /// The end of a block of such groups.
 template <class K, int T>
 [[gnu::always_inline]] inline void close_block(__m512 block_scale, LaneSum<K> (&sum)[T]) {
-  unrolled<T>([&]<int t>() __attribute__((always_inline)) {
+  for (int t = 0; t < T; ++t) {
     sum[t].part[0] = _mm512_fmadd_ps(block_scale, sum[t].block, sum[t].part[0]);
     sum[t].block = _mm512_setzero_ps();
-  });
+  }
 }
 
 /// A block of sixteen rows, unpacked as it is multiplied; it begins at value q of the activations and group g of the segment.
@@ -409,7 +409,9 @@ void lanes_tiles(const MatMulArgs& a, int64_t first, int64_t last) {
 template <class F>
 void lanes_rows(const MatMulArgs& a, int64_t first, int64_t last) {
   if (a.T > kDirectTokens) return lanes_panels<F, TileSource<F>>(a, first, last);
-  return asks_for_streams() || quant::Interleaved<F>::kLoneHalf ? lanes_tiles<F, true>(a, first, last) : lanes_tiles<F, false>(a, first, last);
+  if constexpr (!quant::Interleaved<F>::kLoneHalf)
+    if (!asks_for_streams()) return lanes_tiles<F, false>(a, first, last);
+  lanes_tiles<F, true>(a, first, last);
 }
 
 }  // namespace KERF_ISA
