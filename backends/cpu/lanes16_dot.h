@@ -296,10 +296,11 @@ struct Ahead {
 
 inline __m512i panel_word(const Panel& panel, int64_t g, int v) { return _mm512_load_si512(panel.code[g][v]); }
 
-/// Where the sums of a task's tokens and rows grow: y + t * stride + n.
+/// Where the sums of tokens from t0 and rows from n0 on grow.
 struct Sums {
   float* y;
-  int64_t stride;
+  int64_t stride, t0, n0;
+  float* at(int64_t t, int64_t n) const { return y + (t - t0) * stride + n - n0; }
 };
 
 /// The segment's share of outputs n..n+15 of tokens t0..t0+T-1, whose terms are given.
@@ -326,7 +327,7 @@ void panel_tokens(const MatMulArgs& a, const Panel& panel, const Sums& sums, int
     ahead.ask();
   }
   for (int t = 0; t < T && t0 + t < a.T; ++t) {
-    float* y = sums.y + (t0 + t) * sums.stride + n;
+    float* y = sums.at(t0 + t, n);
     const __m512 before = begin > 0 ? _mm512_maskz_loadu_ps(rows_there(a, n), y) : _mm512_setzero_ps();
     _mm512_mask_storeu_ps(y, rows_there(a, n), _mm512_add_ps(before, sum[t].total()));
   }
@@ -382,7 +383,7 @@ void lanes_panels(const MatMulArgs& a, int64_t first, int64_t last) {
   alignas(64) float outputs[kPanelBlock * kPanelRows];
   for (int64_t t0 = 0; t0 < a.T; t0 += kPanelBlock) {
     const int64_t t1 = t0 + kPanelBlock < a.T ? t0 + kPanelBlock : a.T;
-    const Sums sums = apart ? Sums{outputs - t0 * rows - first, rows} : Sums{a.y, a.N};
+    const Sums sums = apart ? Sums{outputs, rows, t0, first} : Sums{a.y, a.N, 0, 0};
     for (int64_t begin = 0; begin < a.K; begin += kSegment) {
       const int64_t end = begin + kSegment < a.K ? begin + kSegment : a.K, groups = (end - begin) / 16;
       for (int64_t t = t0; t < t1; ++t) group_terms<F>(activations(a, t), a.K, begin, groups, kPanelCodes<F>, terms[t - t0]);
