@@ -77,7 +77,8 @@ struct InterleavedRows {
   static void unpack(const AmxWeights& a, int64_t row, int64_t k, int64_t n, std::byte* out) {
     using I = quant::Interleaved<F>;
     const int64_t blocks = a.K / kValuesOf<F>, first = k / kValuesOf<F>, count = n / kValuesOf<F>;
-    const std::byte *tile = a.data + row / 16 * I::tile_bytes(blocks), *words = I::words(tile, first), *halves = I::halves(tile, blocks, first);
+    const std::byte *tile = a.data + row / 16 * I::tile_bytes(blocks), *words = I::words(tile, blocks, first),
+                    *halves = I::halves(tile, blocks, first);
     alignas(64) std::byte rows[16 * kPitch];
     if constexpr (kIsKQuant<F>)
       words_to_rows(words + 64 * Unpack<F>::kCode, Unpack<F>::kCodeWords, rows);
@@ -99,8 +100,7 @@ struct InterleavedRows {
     for (int64_t r = row; r < row + a.panel_rows && r < a.N; r += 16) {
       const std::byte* tile = a.data + r / 16 * I::tile_bytes(blocks);
       const int64_t from = b0 + (b1 - b0) * part / parts, to = b0 + (b1 - b0) * (part + 1) / parts;
-      prefetch_l2(I::words(tile, from), (to - from) * I::kWords * 64);
-      if constexpr (I::kLoneHalf) prefetch_l2(I::halves(tile, blocks, from), (to - from) * 32);
+      prefetch_l2(tile + I::tile_bytes(from), I::tile_bytes(to - from));
     }
   }
 

@@ -1,7 +1,7 @@
 // convert interleave.2_transpose_avx512: a tile is the transposition of its rows' words, sixteen by sixteen in registers.
-// Where blocks have a lone f16 the words of a few blocks are first put side by side. Whole lines are written past the caches,
-// as a tile is next read when all weights are prepared: 17 GB/s of q4_k on two threads, 11 with ordinary stores, which read
-// each line before they overwrite it. The first pass over memory that the system has yet to provide takes twice as long.
+// Where blocks have a lone f16 the words of the blocks whose scales stand together are first put side by side. Whole lines are written past the
+// caches, as a tile is next read when all weights are prepared: 17 GB/s of q4_k on two threads, 11 with ordinary stores, which read each line before
+// they overwrite it. The first pass over memory that the system has yet to provide takes twice as long.
 #include <immintrin.h>
 
 #include "backends/cpu/convert.h"
@@ -49,11 +49,11 @@ void interleave_tile(const InterleaveArgs& a, int64_t tile) {
   if constexpr (!R::kLoneHalf) {
     transpose_words(from, pitch, rows, a.blocks * R::kWords, to);
   } else {
-    constexpr int kBlocks = R::kWords < 16 ? 16 : 4, kPitch = kBlocks * R::kWords * 4;
+    constexpr int64_t kPitch = R::kTogether * R::kWords * 4;
     alignas(64) std::byte words[kTileRows * kPitch];
-    for (int64_t b0 = 0; b0 < a.blocks; b0 += kBlocks) {
-      const int64_t n = a.blocks - b0 < kBlocks ? a.blocks - b0 : kBlocks;
-      std::byte* halves = to + a.blocks * R::kWords * 64 + b0 * 32;
+    for (int64_t b0 = 0; b0 < a.blocks; b0 += R::kTogether) {
+      const int64_t n = a.blocks - b0 < R::kTogether ? a.blocks - b0 : R::kTogether;
+      std::byte *words16 = to + (R::words(to, a.blocks, b0) - to), *halves = to + (R::halves(to, a.blocks, b0) - to);
       for (int64_t r = 0; r < kTileRows; ++r) {
         if (r >= rows) {
           for (int64_t b = 0; b < n; ++b) std::memset(halves + 32 * b + 2 * r, 0, 2);
@@ -65,7 +65,7 @@ void interleave_tile(const InterleaveArgs& a, int64_t tile) {
           std::memcpy(halves + 32 * b + 2 * r, block + R::kHalfAt, 2);
         }
       }
-      transpose_words(words, kPitch, rows, n * R::kWords, to + b0 * R::kWords * 64);
+      transpose_words(words, kPitch, rows, n * R::kWords, words16);
     }
   }
   _mm_sfence();  // streamed lines must be there when the loop that counts finished tiles says so

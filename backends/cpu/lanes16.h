@@ -2,6 +2,7 @@
 // a word of sixteen rows, four consecutive values each, so codes need no shuffles: masks and shifts that are the same in
 // every lane, and neither do scales. Lanes16<F> has, for a block of sixteen rows of format F with G groups of 16 values,
 //
+//   kScattered                   whether codes<g> for g = 0, 1, .. jumps about in the block
 //   kGroups, kGroupsPerScale     G, and how many neighbouring groups share a scale (and minimum)
 //   codes<g>(words, code)        code[v], v < 4: values 4v..4v+3 of group g as unsigned bytes, each times 2^shift(g)
 //   shift(g)                     0, or 2, 4 where a code is cheaper to have at the place it has in its byte
@@ -101,6 +102,7 @@ struct NoMin {
 template <class F, int kFirst, int kFifth = -1>
 struct Nibbles32 {
   static constexpr int kGroups = 2, kGroupsPerScale = 2;
+  static constexpr bool kScattered = false;
   static constexpr int shift(int g) { return kFifth < 0 ? 4 * g : 0; }
 
   template <int g>
@@ -156,6 +158,7 @@ struct Lanes16<quant::Q5_1> : Nibbles32<quant::Q5_1, 2, 1> {};
 template <>
 struct Lanes16<quant::Q8_0> {
   static constexpr int kGroups = 2, kGroupsPerScale = 2;
+  static constexpr bool kScattered = false;
   static constexpr int shift(int) { return 0; }
   template <int g>
   static void codes(const std::byte* words, __m512i (&code)[4]) {
@@ -174,6 +177,7 @@ __m512i two_bits(const std::byte* words, int v) {
 template <>
 struct Lanes16<quant::Q2_K> {
   static constexpr int kGroups = 16, kGroupsPerScale = 1;
+  static constexpr bool kScattered = false;
   static constexpr int shift(int g) { return g % 8 / 2 * 2; }
   template <int g>
   static void codes(const std::byte* words, __m512i (&code)[4]) {
@@ -212,6 +216,7 @@ struct Lanes16<quant::Q2_K> {
 template <>
 struct Lanes16<quant::Q3_K> {
   static constexpr int kGroups = 16, kGroupsPerScale = 1;
+  static constexpr bool kScattered = false;
   static constexpr int shift(int g) { return g % 8 / 2 % 3 * 2; }  // the last quarter has no room for its third bit
   template <int g>
   static void codes(const std::byte* words, __m512i (&code)[4]) {
@@ -286,6 +291,7 @@ struct KScales16 {
 template <>
 struct Lanes16<quant::Q4_K> {
   static constexpr int kGroups = 16, kGroupsPerScale = 2;
+  static constexpr bool kScattered = false;
   static constexpr int shift(int g) { return g / 2 % 2 * 4; }
   template <int g>
   static void codes(const std::byte* words, __m512i (&code)[4]) {
@@ -297,6 +303,7 @@ struct Lanes16<quant::Q4_K> {
 template <>
 struct Lanes16<quant::Q5_K> {
   static constexpr int kGroups = 16, kGroupsPerScale = 2;
+  static constexpr bool kScattered = false;
   static constexpr int shift(int) { return 0; }
   template <int g>
   static void codes(const std::byte* words, __m512i (&code)[4]) {
@@ -312,6 +319,7 @@ struct Lanes16<quant::Q5_K> {
 template <>
 struct Lanes16<quant::Q6_K> {
   static constexpr int kGroups = 16, kGroupsPerScale = 1;
+  static constexpr bool kScattered = true;
   static constexpr int shift(int) { return 0; }
   template <int g>
   static void codes(const std::byte* words, __m512i (&code)[4]) {
@@ -344,6 +352,7 @@ __m512i level_codes(__m512i w) {
 template <>
 struct Lanes16<quant::IQ4_NL> {
   static constexpr int kGroups = 2, kGroupsPerScale = 2;
+  static constexpr bool kScattered = false;
   static constexpr int shift(int) { return 0; }
   template <int g>
   static void codes(const std::byte* words, __m512i (&code)[4]) {
@@ -355,6 +364,7 @@ struct Lanes16<quant::IQ4_NL> {
 template <>
 struct Lanes16<quant::IQ4_XS> {
   static constexpr int kGroups = 16, kGroupsPerScale = 2;
+  static constexpr bool kScattered = false;
   static constexpr int shift(int) { return 0; }
   template <int g>
   static void codes(const std::byte* words, __m512i (&code)[4]) {

@@ -85,14 +85,24 @@ void group_terms(const std::byte* row, int64_t K, int64_t begin, int64_t groups,
   }
 }
 
-/// For processors that do not follow a stream by themselves (asks_for_streams): asks for a line of it twice, far ahead into L2, where enough requests
-/// can be under way for the latency of DRAM, and shortly before use into L1. Measured, q4_k, one thread: 94 % of the stream; 77 % with one request
-/// into L1 at any distance from 2 to 16 KB (its 16 buffers are the limit), 87 % with the one into L2 alone; 12 to 32 KB and 1 to 4 KB do alike. More
-/// tokens take longer per line and need L1 for themselves: with 8 of them the shorter way gains 10 %.
-template <int T>
-[[gnu::always_inline]] inline void prefetch_line(const std::byte* p) {
-  __builtin_prefetch(p + (T <= 2 ? 16 : 6) * 1024, 0, 2);
-  __builtin_prefetch(p + (T <= 2 ? 2048 : 512), 0, 3);
+/// Asks for a line of a tile before it is wanted; `near` on processors of the first kind.
+///
+/// Processors that do not follow a stream by themselves (asks_for_streams) are asked twice, far ahead into L2, where enough requests can be under way
+/// for the latency of DRAM, and shortly before use into L1. Measured, q4_k, one thread: 94 % of the stream; 77 % with one request into L1 at any
+/// distance from 2 to 16 KB (its 16 buffers are the limit), 87 % with the one into L2 alone; 12 to 32 KB and 1 to 4 KB do alike. More tokens take
+/// longer per line and need L1 for themselves: with 8 of them the shorter way gains 10 %.
+///
+/// The others (Zen 4) follow the stream of one or two tokens, and requests only disturb them: q8_0 17 GB/s of 31 with them on one thread, 31 without.
+/// With more tokens they look less far ahead; then the request into L2 gains, and one into L1 loses most of it. Two threads, 35 GB/s at most, 4 and 8
+/// tokens: q4_k 35 and 19 GB/s, 26 and 13 without requests, 21 and 15 with both; q8_0 33 and 36, 23 and 18, 31 and 26.
+template <class F, int T>
+[[gnu::always_inline]] inline void prefetch_line(const std::byte* p, bool near) {
+  if (near) {
+    __builtin_prefetch(p + (T <= 2 ? 16 : 6) * 1024, 0, 2);
+    __builtin_prefetch(p + (T <= 2 ? 2048 : 512), 0, 3);
+  } else {
+    __builtin_prefetch(p + (Lanes16<F>::kScattered ? 3 : 8) * 1024, 0, 2);
+  }
 }
 
 /// Hides from the optimizer how a number came about. GCC would otherwise give each address of the inner loop an induction
@@ -189,15 +199,25 @@ template <class K, int T>
   }
 }
 
+/// Reads from a line, for no other purpose than that the line is read now.
+inline void touch(const std::byte* p) {
+  const auto byte = static_cast<int>(*p);
+  __asm__ volatile("" ::"r"(byte));
+}
+
 /// A block of sixteen rows, unpacked as it is multiplied; it begins at value q of the activations and group g of the segment.
 template <class F, int T, bool asks>
 [[gnu::always_inline]] inline void add_block(const std::byte* words, const std::byte* halves, const std::byte* const (&x)[T], int64_t q,
-                                             const GroupTerms* terms, int64_t g, LaneSum<KindOf<F>> (&sum)[T]) {
+                                             const GroupTerms* terms, int64_t g, LaneSum<KindOf<F>> (&sum)[T], bool near) {
   using L = Lanes16<F>;
+  constexpr int kPairs = L::kGroups / 2, kWords = quant::Interleaved<F>::kWords;
+  if constexpr (L::kScattered)  // a processor can only follow what is read in order: 28 GB/s instead of 8 for q6_k on a Zen 4
+    if (!near)
+      for (int w = 0; w < kWords; ++w) touch(words + 64 * w);
+  if constexpr (asks && quant::Interleaved<F>::kLoneHalf) prefetch_line<F, T>(halves, near);
   const typename L::Scales scales(words, halves);
   const auto pair = [&]<int p>() __attribute__((always_inline)) {
-    constexpr int kPairs = L::kGroups / 2, kWords = quant::Interleaved<F>::kWords;
-    for (int w = p * kWords / kPairs; asks && w < (p + 1) * kWords / kPairs; ++w) prefetch_line<T>(words + 64 * w);
+    for (int w = p * kWords / kPairs; asks && w < (p + 1) * kWords / kPairs; ++w) prefetch_line<F, T>(words + 64 * w, near);
     __m512i even[4], odd[4];
     L::template codes<2 * p>(words, even);
     L::template codes<2 * p + 1>(words, odd);
@@ -234,7 +254,7 @@ inline __mmask16 rows_there(const MatMulArgs& a, int64_t n) {
 
 /// Outputs n..n+15 of tokens t0..t0+T-1, those of them that exist.
 template <class F, int T, bool asks>
-void lanes_tile(const MatMulArgs& a, int64_t n, int64_t t0) {
+void lanes_tile(const MatMulArgs& a, int64_t n, int64_t t0, bool near) {
   using R = quant::Interleaved<F>;
   constexpr int kValues = info(F::dtype).block_values;
   const int64_t blocks = a.K / kValues;
@@ -248,11 +268,11 @@ void lanes_tile(const MatMulArgs& a, int64_t n, int64_t t0) {
     const int64_t end = begin + kSegment < a.K ? begin + kSegment : a.K;
     for (int t = 0; t < T; ++t) group_terms<F>(x[t], a.K, begin, (end - begin) / 16, kShiftedCodes<F>, terms[t]);
     LaneSum<KindOf<F>> sum[T];
-    const std::byte *words = R::words(tile, begin / kValues), *halves = R::halves(tile, blocks, begin / kValues);
-    for (int64_t q = begin; q < end; q += kValues, words += 64 * R::kWords, halves += 32) {
+    for (int64_t q = begin; q < end; q += kValues) {
       int64_t at = q;
       opaque(at);
-      add_block<F, T, asks>(words, halves, x, at, terms, (q - begin) / 16, sum);
+      const int64_t b = q / kValues;
+      add_block<F, T, asks>(R::words(tile, blocks, b), R::halves(tile, blocks, b), x, at, terms, (q - begin) / 16, sum, near);
     }
     for (int t = 0; t < T; ++t) y[t] = _mm512_add_ps(y[t], sum[t].total());
   }
@@ -356,7 +376,7 @@ struct TileSource {
   const MatMulArgs& a;
   int64_t first, last;
 
-  const std::byte* words(int64_t n, int64_t k) const { return quant::Interleaved<F>::words(a.w + n * a.w_bytes, k / kValues); }
+  const std::byte* words(int64_t n, int64_t k) const { return quant::Interleaved<F>::words(a.w + n * a.w_bytes, a.K / kValues, k / kValues); }
 
   void fill(int64_t n, int64_t begin, int64_t end, Panel& panel) const {
     for (int64_t k = begin; k < end; k += kValues)
@@ -399,20 +419,17 @@ void lanes_panels(const MatMulArgs& a, int64_t first, int64_t last) {
   }
 }
 
-/// What is not one stream is always asked for: lone scales behind the words (without, q8_0 at 17 GB/s instead of 21 on a Zen 4, and
-/// q6_k, whose words are not read in order either, at 9 instead of 16), and weights that several tokens keep in work.
-template <class F, bool asks>
-void lanes_tiles(const MatMulArgs& a, int64_t first, int64_t last) {
-  for (int64_t n = first; n < last; n += 16) with_tokens(a.T, [&]<int T>() { lanes_tile<F, T, (asks || T > 2)>(a, n, 0); });
-}
-
 /// Rows [first, last) of a weight in format F with sixteen rows interleaved; `first` begins a tile.
 template <class F>
 void lanes_rows(const MatMulArgs& a, int64_t first, int64_t last) {
   if (a.T > kDirectTokens) return lanes_panels<F, TileSource<F>>(a, first, last);
-  if constexpr (!quant::Interleaved<F>::kLoneHalf)
-    if (!asks_for_streams()) return lanes_tiles<F, false>(a, first, last);
-  lanes_tiles<F, true>(a, first, last);
+  const bool near = asks_for_streams();
+  for (int64_t n = first; n < last; n += 16)
+    with_tokens(a.T, [&]<int T>() {
+      if constexpr (T <= 2)
+        if (!near) return lanes_tile<F, T, false>(a, n, 0, near);
+      lanes_tile<F, T, true>(a, n, 0, near);
+    });
 }
 
 }  // namespace KERF_ISA
