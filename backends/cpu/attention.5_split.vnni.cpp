@@ -3,13 +3,16 @@
 // the order of the keys (Flash-Decoding). Against rung 3:
 //
 //   - keys are not transposed to floats: f32, f16 and bf16 are used as they are loaded, quantized ones as integers (VNNI)
-//   - values of quantized caches are used as codes, their scales are folded into the weights (cache_dot_vnni.h)
+//   - values of quantized caches are used as codes, their scales are folded into the weights, which become integers too (cache_dot_vnni.h)
 //   - keys and values are prefetched into L2 by hand, 16 KiB ahead of their use, up to the last visible one
 //
-// Arithmetic is f32, with queries of 16 bits where keys are integers. Above 8 rows AMX (rung 4) does more rows per decoded key.
-// Measured on one core (Xeon, model 207, 17 GB/s of reading), 12 query heads on 2 of 128, one token at 8192 keys from memory: f16
-// 1.02 ms, 8.2 GB/s, rung 3 1.53 ms; q8_0 0.82 ms, rung 3 3.2 ms; 1024 keys in the caches 70 us either way: as much work as
-// memory traffic, and half of either is not hidden behind the other. A second prefetch into L1, 2 KiB ahead, cost 10 %.
+// Arithmetic is f32, with queries of 16 bits where keys are integers, and weights of 15 where values are. Above 8 rows AMX (rung 4)
+// does more rows per decoded key.
+//
+// Measured, 12 query heads on 2 of 128, one token at 2048 keys from memory, two cores of a Zen 4: f16 89 us, q8_0 80, q4_0 71; rung 3
+// 206, 356 and 357. Cycles for 16 keys of one head and 6 queries in the caches: f16 1033 for scores and 822 for values, of which 768
+// each are multiplications; q8_0 628 and 787, of 384 each. With values as floats, and weights scaled to match, they were 1162.
+// A second prefetch into L1, 2 KiB ahead, cost 10 %; 4 KiB ahead, 5 to 18 %.
 #include <immintrin.h>
 
 #include <algorithm>
@@ -26,12 +29,15 @@ using attention::Range;
 using attention::State;
 
 constexpr int64_t kAhead = 16384;
-constexpr int64_t kPart = 64;  // keys whose scaled weights are made at a time: 8 rows x 8 blocks x 64 are 16 KiB
+constexpr int64_t kPart = 64;                                        // keys whose weights become integers together
+constexpr float kLargest = 32766.f;                                  // of these; what rounding adds still fits 16 bits
+constexpr int64_t kWeights = kMaxSplitHeadDim / 32 * kMaxSplitRows;  // that a key has, at most: one for each row and block
 
 /// One side of a cache: the rows of one head.
 struct Side {
   const std::byte* rows = nullptr;
   int64_t row_bytes = 0;
+  const std::byte* asked = nullptr;  // all before it, of what was not there yet when a task began
   const std::byte* row(int64_t key) const { return rows + key * row_bytes; }
   /// Rows of sixteen keys; those outside `seen` are read as the nearest that is not.
   Sixteen sixteen(int64_t first, Range seen) const {
@@ -39,27 +45,29 @@ struct Side {
     for (int64_t i = 0; i < 16; ++i) keys.row[i] = row(std::clamp(first + i, seen.begin, seen.end - 1));
     return keys;
   }
-  /// Asks for the row that is read kAhead bytes after this one. Into L2: the sixteen buffers of L1 hold too few lines on their
-  /// way to cover the latency of memory.
-  void prefetch(int64_t key, int64_t end) const {
-    const int64_t later = key + kAhead / row_bytes;
-    if (later >= end) return;
-    const auto* at = reinterpret_cast<const char*>(row(later));
-    for (int64_t i = 0; i < row_bytes; i += 64) _mm_prefetch(at + i, _MM_HINT_T1);
+  /// Asks for what is read kAhead bytes after this row, lines once each. Into L2: the sixteen buffers of L1 hold too few lines
+  /// on their way to cover the latency of memory.
+  void prefetch(int64_t key, int64_t last) {
+    const std::byte* to = std::min(row(key + 1) + kAhead, row(last));
+    for (; asked < to; asked += 64) _mm_prefetch(reinterpret_cast<const char*>(asked), _MM_HINT_T1);
   }
 };
 
 struct Workspace {
   Queries q;
-  alignas(64) float scores[kMaxSplitRows][kChunk];  // then weights
-  alignas(64) float scaled[kMaxSplitHeadDim / 32][kMaxSplitRows][kPart];
-  alignas(64) float offset[kMaxSplitRows][kMaxSplitHeadDim / 32][16];  // sums of weights * what a whole block adds
-  alignas(64) float fresh[kMaxSplitRows][kMaxSplitHeadDim];            // this chunk's sums
+  Range mine[kMaxSplitRows];                                 // keys of the chunk that a row sees
+  alignas(64) float scores[kMaxSplitRows][kChunk];           // then weights
+  alignas(64) float weight[kWeights][kPart];                 // of a part of the keys, times their blocks' scales; [block * rows + row]
+  alignas(64) int16_t whole[kWeights][kPart];                // the same as integers
+  alignas(64) float unit[kWeights];                          // what one of them counts
+  alignas(64) __m512i largest[kWeights];                     // bits of the largest weights, by lane
+  alignas(64) float offset[kWeights][16];                    // sums of weights * minimum
+  alignas(64) float fresh[kMaxSplitRows][kMaxSplitHeadDim];  // this chunk's sums
 };
 
 /// Scores of the keys `seen` of a chunk; `last` is the end of what is read later. Keys at both ends are read again in place of those outside.
 template <class F, int R>
-void score(const Queries& q, int64_t hd, const Side& keys, int64_t last, Range chunk, Range seen, float (*scores)[kChunk]) {
+void score(const Queries& q, int64_t hd, Side& keys, int64_t last, Range chunk, Range seen, float (*scores)[kChunk]) {
   for (int64_t s = seen.begin / 16 * 16; s < seen.end; s += 16) {
     __m512 sixteen[R];
     const auto ahead = [&](int i) { keys.prefetch(s + i, last); };
@@ -68,22 +76,22 @@ void score(const Queries& q, int64_t hd, const Side& keys, int64_t last, Range c
   }
 }
 
+/// The first pass over values asks for what comes later.
+///
 /// out[r][16 (first + j)] += sum over n keys of weight * value, for Vecs vectors of 16 dimensions.
-template <class F, int R, int Vecs, class Weight, class Ahead>
-void weigh(const Side& values, Range keys, int64_t first, Weight&& weight, Ahead&& ahead, float (*out)[kMaxSplitHeadDim]) {
+template <class F, int R, int Vecs, bool asks>
+void weigh(Side& values, Range keys, int64_t last, int64_t first, const float* const (&weight)[R], float (*out)[kMaxSplitHeadDim]) {
   __m512 acc[R][Vecs];
   for (int r = 0; r < R; ++r)
     for (int j = 0; j < Vecs; ++j) acc[r][j] = _mm512_load_ps(out[r] + 16 * (first + j));
   for (int64_t s = keys.begin; s < keys.end; ++s) {
-    ahead(s);
+    if constexpr (asks) values.prefetch(s, last);
     __m512 v[Vecs];
     for (int j = 0; j < Vecs; ++j) v[j] = numbers<F>(values.row(s), first + j);
-    for (int r = 0; r < R; ++r)
-      for (int j = 0; j < Vecs; j += 2) {
-        const __m512 w = _mm512_set1_ps(*weight(r, (first + j) / 2, s));
-        acc[r][j] = _mm512_fmadd_ps(w, v[j], acc[r][j]);
-        acc[r][j + 1] = _mm512_fmadd_ps(w, v[j + 1], acc[r][j + 1]);
-      }
+    for (int r = 0; r < R; ++r) {
+      const __m512 w = _mm512_set1_ps(weight[r][s]);
+      for (int j = 0; j < Vecs; ++j) acc[r][j] = _mm512_fmadd_ps(w, v[j], acc[r][j]);
+    }
   }
   for (int r = 0; r < R; ++r)
     for (int j = 0; j < Vecs; ++j) _mm512_store_ps(out[r] + 16 * (first + j), acc[r][j]);
@@ -91,53 +99,126 @@ void weigh(const Side& values, Range keys, int64_t first, Weight&& weight, Ahead
 
 /// w.fresh = sum of weights * values over the keys `seen` of a chunk.
 template <class F, int R>
-void gather(Workspace& w, int64_t hd, const Side& values, int64_t last, Range chunk, Range seen) {
-  constexpr int kVecs = R <= 3 ? 8 : R <= 6 ? 4 : 2;                       // R * kVecs sums and kVecs values in 32 registers
-  constexpr bool kShifted = kCoded<F> && !std::is_same_v<F, quant::Q8_0>;  // codes from 0 up: a block adds m, or -kOffset d
-  if constexpr (kShifted) std::memset(w.offset, 0, sizeof w.offset);
-  for (int r = 0; r < R; ++r) std::fill_n(w.fresh[r], hd, 0.f);
-  for (int64_t part = seen.begin / 16 * 16; part < seen.end; part += kPart) {
-    const Range keys{std::max(part, seen.begin), std::min(part + kPart, seen.end)};
-    if constexpr (kCoded<F>) {
-      using Block = typename F::Block;
-      for (int64_t s = part; s < keys.end; s += 16) {
-        const Sixteen rows = values.sixteen(s, seen);
-        for (int64_t b = 0; b < hd / 32; ++b) {
-          const int64_t block = b * static_cast<int64_t>(sizeof(Block));
-          const __m512 d = halves_of(rows, block);
-          __m512 shift = _mm512_mul_ps(d, _mm512_set1_ps(static_cast<float>(-F::kOffset)));
-          if constexpr (F::kHasMin) shift = halves_of(rows, block + 2);
-          for (int r = 0; r < R; ++r) {
-            const __m512 p = _mm512_load_ps(w.scores[r] + (s - chunk.begin));
-            _mm512_store_ps(w.scaled[b][r] + (s - part), _mm512_mul_ps(p, d));
-            if constexpr (kShifted) _mm512_store_ps(w.offset[r][b], _mm512_fmadd_ps(p, shift, _mm512_load_ps(w.offset[r][b])));
-          }
-        }
+void gather_floats(Workspace& w, int64_t hd, Side& values, int64_t last, Range chunk, Range seen) {
+  constexpr int kVecs = R <= 3 ? 8 : R <= 6 ? 4 : 2;  // R * kVecs sums and kVecs values in 32 registers
+  const float* weight[R];
+  for (int r = 0; r < R; ++r) weight[r] = w.scores[r] - chunk.begin, std::fill_n(w.fresh[r], hd, 0.f);
+  const auto part = [&]<int Vecs>(int64_t v) {
+    v == 0 ? weigh<F, R, Vecs, true>(values, seen, last, v, weight, w.fresh) : weigh<F, R, Vecs, false>(values, seen, last, v, weight, w.fresh);
+  };
+  int64_t v = 0;
+  for (; v + kVecs <= hd / 16; v += kVecs) part.template operator()<kVecs>(v);
+  for (; v < hd / 16; v += 2) part.template operator()<2>(v);
+}
+
+/// The weights of n keys from `part` on (a multiple of 16; keys that a row does not see weigh 0), times the scales of their
+/// blocks, become integers beside the largest of each row and block. As bits, NaN and infinities are larger than all numbers:
+/// their unit then makes the sum NaN.
+template <class F, int R>
+void scale_weights(Workspace& w, int64_t blocks, const Side& values, Range chunk, Range seen, int64_t part, int64_t n) {
+  using Block = typename F::Block;
+  const int64_t all = blocks * R;
+  for (int64_t i = 0; i < (all + 15) / 16 * 16; ++i) w.largest[i] = _mm512_setzero_si512();
+  for (int64_t i = 0; i < n; i += 16) {
+    const Sixteen rows = values.sixteen(part + i, seen);
+    for (int64_t b = 0; b < blocks; ++b) {
+      const int64_t at = b * static_cast<int64_t>(sizeof(Block));
+      const __m512 d = halves_of(rows, at);
+      __m512 m{};
+      if constexpr (F::kHasMin) m = halves_of(rows, at + 2);
+      for (int r = 0; r < R; ++r) {
+        const __m512 p = _mm512_load_ps(w.scores[r] + (part + i - chunk.begin)), weight = _mm512_mul_ps(p, d);
+        const int64_t j = b * R + r;
+        _mm512_store_ps(w.weight[j] + i, weight);
+        w.largest[j] = _mm512_max_epi32(w.largest[j], _mm512_and_si512(_mm512_castps_si512(weight), _mm512_set1_epi32(0x7FFFFFFF)));
+        if constexpr (F::kHasMin) _mm512_store_ps(w.offset[j], _mm512_fmadd_ps(p, m, _mm512_load_ps(w.offset[j])));
       }
     }
-    const auto weight = [&](int r, int64_t b, int64_t s) -> const float* {
-      if constexpr (kCoded<F>)
-        return w.scaled[b][r] + (s - part);
-      else
-        return w.scores[r] + (s - chunk.begin);
-    };
-    const auto ahead = [&](int64_t s) { values.prefetch(s, last); };
-    const auto nothing = [](int64_t) {};
-    int64_t v = 0;
-    for (; v + kVecs <= hd / 16; v += kVecs)
-      v == 0 ? weigh<F, R, kVecs>(values, keys, v, weight, ahead, w.fresh) : weigh<F, R, kVecs>(values, keys, v, weight, nothing, w.fresh);
-    for (; v < hd / 16; v += 2) weigh<F, R, 2>(values, keys, v, weight, nothing, w.fresh);
   }
-  if constexpr (kShifted)
+  for (int64_t j = 0; j < all; j += 16) {
+    Across<Largest> across;
+    for (int i = 0; i < 8; ++i) across.put(i, _mm512_castsi512_ps(w.largest[j + 2 * i]), _mm512_castsi512_ps(w.largest[j + 2 * i + 1]));
+    _mm512_store_ps(w.unit + j, _mm512_mul_ps(across.total(), _mm512_set1_ps(1 / kLargest)));
+  }
+  for (int64_t j = 0; j < all; ++j) {
+    const __m512 share = _mm512_set1_ps(w.unit[j] > 0x1p-100f ? 1 / w.unit[j] : 0.f);  // the chunk's largest weight is 1: nothing is lost
+    for (int64_t i = 0; i < n; i += 16) {
+      const __m512i whole = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_load_ps(w.weight[j] + i), share));
+      _mm256_store_si256(reinterpret_cast<__m256i*>(w.whole[j] + i), _mm512_cvtepi32_epi16(whole));
+    }
+  }
+}
+
+/// Adds what n keys from s on contribute to `Blocks` blocks of 32 dimensions.
+template <class F, int R, int Blocks, bool asks>
+[[gnu::always_inline]] inline void weigh_codes(Workspace& w, Side& values, int64_t s, int64_t n, Range seen, int64_t last, int64_t first) {
+  __m512i acc[Blocks][R][2];
+  for (int j = 0; j < Blocks; ++j)
+    for (int r = 0; r < R; ++r) acc[j][r][0] = acc[j][r][1] = _mm512_setzero_si512();
+  for (int64_t i = 0; i < n; i += 2) {
+    if constexpr (asks) values.prefetch(s + i, last), values.prefetch(s + i + 1, last);
+    const auto row = [&](int64_t key) { return values.row(std::clamp(key, seen.begin, seen.end - 1)); };
+    const std::byte *even = row(s + i), *odd = row(s + i + 1);
+    for (int j = 0; j < Blocks; ++j) {
+      const CodePairs codes = code_pairs<F>(even, odd, first + j);
+      const int16_t* weight = w.whole[(first + j) * R] + i;
+      __asm__("" : "+r"(weight));  // one address, not R of them in registers
+      for (int r = 0; r < R; ++r) {
+        int32_t two;
+        std::memcpy(&two, weight + kPart * r, sizeof two);
+        const __m512i weights = _mm512_set1_epi32(two);
+        acc[j][r][0] = _mm512_dpwssd_epi32(acc[j][r][0], codes.lanes[0], weights);
+        acc[j][r][1] = _mm512_dpwssd_epi32(acc[j][r][1], codes.lanes[1], weights);
+      }
+    }
+  }
+  for (int r = 0; r < R; ++r)
+    for (int j = 0; j < Blocks; ++j) {
+      float* out = w.fresh[r] + 32 * (first + j);
+      const __m512 one = _mm512_set1_ps(w.unit[(first + j) * R + r]);
+      const __m512i a = acc[j][r][0], b = acc[j][r][1];
+      const __m512i low = _mm512_shuffle_i64x2(a, b, 0x44), high = _mm512_shuffle_i64x2(a, b, 0xEE);
+      _mm512_store_ps(out, _mm512_fmadd_ps(_mm512_cvtepi32_ps(low), one, _mm512_load_ps(out)));
+      _mm512_store_ps(out + 16, _mm512_fmadd_ps(_mm512_cvtepi32_ps(high), one, _mm512_load_ps(out + 16)));
+    }
+}
+
+/// gather_floats for coded values.
+template <class F, int R>
+void gather_codes(Workspace& w, int64_t hd, Side& values, int64_t last, Range chunk, Range seen) {
+  constexpr int kBlocks = R <= 3 ? 4 : R <= 4 ? 2 : 1;  // 2 R kBlocks sums in registers: of 24, GCC 12 keeps some in memory
+  const int64_t blocks = hd / 32;
+  if constexpr (F::kHasMin) std::memset(w.offset, 0, sizeof w.offset);
+  for (int r = 0; r < R; ++r) std::fill_n(w.fresh[r], hd, 0.f);
+  for (int64_t part = seen.begin / kPart * kPart; part < seen.end; part += kPart) {
+    const int64_t n = std::min(kPart, (seen.end - part + 15) / 16 * 16), used = std::min(n, seen.end - part);
+    scale_weights<F, R>(w, blocks, values, chunk, seen, part, n);
+    const auto some = [&]<int Blocks>(int64_t b) {
+      b == 0 ? weigh_codes<F, R, Blocks, true>(w, values, part, used, seen, last, b)
+             : weigh_codes<F, R, Blocks, false>(w, values, part, used, seen, last, b);
+    };
+    int64_t b = 0;
+    for (; b + kBlocks <= blocks; b += kBlocks) some.template operator()<kBlocks>(b);
+    for (; b < blocks; ++b) some.template operator()<1>(b);
+  }
+  if constexpr (F::kHasMin)
     for (int r = 0; r < R; ++r)
-      for (int64_t b = 0; b < hd / 32; ++b) {
-        const float add = _mm512_reduce_add_ps(_mm512_load_ps(w.offset[r][b]));
+      for (int64_t b = 0; b < blocks; ++b) {
+        const float add = _mm512_reduce_add_ps(_mm512_load_ps(w.offset[b * R + r]));
         for (int64_t d = 32 * b; d < 32 * b + 32; ++d) w.fresh[r][d] += add;
       }
 }
 
-using Score = void (*)(const Queries&, int64_t, const Side&, int64_t, Range, Range, float (*)[kChunk]);
-using Gather = void (*)(Workspace&, int64_t, const Side&, int64_t, Range, Range);
+template <class F, int R>
+void gather(Workspace& w, int64_t hd, Side& values, int64_t last, Range chunk, Range seen) {
+  if constexpr (kCoded<F>)
+    gather_codes<F, R>(w, hd, values, last, chunk, seen);
+  else
+    gather_floats<F, R>(w, hd, values, last, chunk, seen);
+}
+
+using Score = void (*)(const Queries&, int64_t, Side&, int64_t, Range, Range, float (*)[kChunk]);
+using Gather = void (*)(Workspace&, int64_t, Side&, int64_t, Range, Range);
 using Pack = void (*)(const float* const*, int64_t, int64_t, float, Queries&);
 struct Routines {
   int rows = 0;  // that these are for
@@ -173,7 +254,7 @@ struct Rows {
 };
 
 /// The keys of `part` (a number of whole chunks) for up to 8 rows: their sums and states.
-void attend(const AttentionShape& s, const Routines& f, const Rows& rows, const Side& k, const Side& v, Range part, int64_t last) {
+void attend(const AttentionShape& s, const Routines& f, const Rows& rows, Side& k, Side& v, Range part, int64_t last) {
   Workspace w;
   f.pack(rows.q, f.rows, s.hd, s.scale, w.q);
   for (int64_t c = part.begin; c < part.end; c += kChunk) {
@@ -218,8 +299,13 @@ void run(const Problem& p, const Call& call) {
   const auto index = [&](int64_t kv, int64_t r) { return r / s.group * s.H + kv * s.group + r % s.group; };  // t * H + h
   call.pool.parallel_for(s.n_kv * parts, [&](int64_t i) {
     const int64_t kv = i / parts, part = i % parts;
-    const Side k{call.in[1].row<const std::byte>(kv * s.n_ctx), call.in[1].desc.row_bytes()};
-    const Side v{call.in[2].row<const std::byte>(kv * s.n_ctx), call.in[2].desc.row_bytes()};
+    const int64_t first = (base + part) * kSplitKeys;
+    const auto side = [&](const TensorView& cache) {
+      Side result{cache.row<const std::byte>(kv * s.n_ctx), cache.desc.row_bytes()};
+      result.asked = result.row(first) + kAhead;
+      return result;
+    };
+    Side k = side(call.in[1]), v = side(call.in[2]);
     for (int64_t r0 = 0; r0 < group; r0 += kMaxSplitRows) {
       Rows rows{.n = std::min(kMaxSplitRows, group - r0)};
       for (int64_t r = 0; r < rows.n; ++r) {
@@ -230,7 +316,6 @@ void run(const Problem& p, const Call& call) {
         rows.state[r] = states + part * all + at;
         *rows.state[r] = {};
       }
-      const int64_t first = (base + part) * kSplitKeys;
       attend(s, routines(rows.n, p.in[1].dtype, p.in[2].dtype), rows, k, v, {first, std::min(first + kSplitKeys, last)}, last);
     }
   });
