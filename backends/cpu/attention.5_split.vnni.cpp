@@ -4,7 +4,7 @@
 //
 //   - keys are not transposed to floats: f32, f16 and bf16 are used as they are loaded, quantized ones as integers (VNNI)
 //   - values of quantized caches are used as codes, their scales are folded into the weights, which become integers too (cache_dot_vnni.h)
-//   - keys and values are prefetched into L2 by hand, 16 KiB ahead of their use, up to the last visible one
+//   - keys and values are prefetched into L2 by hand, either while the other is in work (Cache)
 //
 // Arithmetic is f32, with queries of 16 bits where keys are integers, and weights of 15 where values are. Above 8 rows AMX (rung 4)
 // does more rows per decoded key.
@@ -45,12 +45,23 @@ struct Side {
     for (int64_t i = 0; i < 16; ++i) keys.row[i] = row(std::clamp(first + i, seen.begin, seen.end - 1));
     return keys;
   }
-  /// Asks for what is read kAhead bytes after this row, lines once each. Into L2: the sixteen buffers of L1 hold too few lines
-  /// on their way to cover the latency of memory.
-  void prefetch(int64_t key, int64_t last) {
-    const std::byte* to = std::min(row(key + 1) + kAhead, row(last));
-    for (; asked < to; asked += 64) _mm_prefetch(reinterpret_cast<const char*>(asked), _MM_HINT_T1);
+  /// Asks for all before `end`, lines once each. Into L2: the sixteen buffers of L1 hold too few lines on their way to cover the
+  /// latency of memory.
+  void ask(const std::byte* end) {
+    for (; asked < end; asked += 64) _mm_prefetch(reinterpret_cast<const char*>(asked), _MM_HINT_T1);
   }
+};
+
+/// A head of the cache as a task reads it: scores of a chunk, then its values. Memory works for what comes next: values of the
+/// keys that are scored, keys of the chunk after the one whose values are added; and in the first chunk, keys kAhead bytes on.
+struct Cache {
+  Side keys, values;
+  int64_t last = 0;  // the end of what is read at all
+  void ask_while_scoring(int64_t key) {
+    values.ask(values.row(std::min(key, last)));
+    keys.ask(std::min(keys.row(key) + kAhead, keys.row(last)));
+  }
+  void ask_while_adding(int64_t key) { keys.ask(keys.row(std::min(key + kChunk, last))); }
 };
 
 struct Workspace {
@@ -65,29 +76,27 @@ struct Workspace {
   alignas(64) float fresh[kMaxSplitRows][kMaxSplitHeadDim];  // this chunk's sums
 };
 
-/// Scores of the keys `seen` of a chunk; `last` is the end of what is read later. Keys at both ends are read again in place of those outside.
+/// Scores of the keys `seen` of a chunk. Keys at both ends are read again in place of those outside.
 template <class F, int R>
-void score(const Queries& q, int64_t hd, Side& keys, int64_t last, Range chunk, Range seen, float (*scores)[kChunk]) {
+void score(const Queries& q, int64_t hd, Cache& cache, Range chunk, Range seen, float (*scores)[kChunk]) {
   for (int64_t s = seen.begin / 16 * 16; s < seen.end; s += 16) {
     __m512 sixteen[R];
-    const auto ahead = [&](int i) { keys.prefetch(s + i, last); };
-    score_sixteen<F, R>(q, hd, keys.sixteen(s, seen), ahead, sixteen);
+    const auto ahead = [&](int i) { cache.ask_while_scoring(s + i + 1); };
+    score_sixteen<F, R>(q, hd, cache.keys.sixteen(s, seen), ahead, sixteen);
     for (int r = 0; r < R; ++r) _mm512_store_ps(scores[r] + (s - chunk.begin), sixteen[r]);
   }
 }
 
-/// The first pass over values asks for what comes later.
-///
 /// out[r][16 (first + j)] += sum over n keys of weight * value, for Vecs vectors of 16 dimensions.
 template <class F, int R, int Vecs, bool asks>
-void weigh(Side& values, Range keys, int64_t last, int64_t first, const float* const (&weight)[R], float (*out)[kMaxSplitHeadDim]) {
+void weigh(Cache& cache, Range keys, int64_t first, const float* const (&weight)[R], float (*out)[kMaxSplitHeadDim]) {
   __m512 acc[R][Vecs];
   for (int r = 0; r < R; ++r)
     for (int j = 0; j < Vecs; ++j) acc[r][j] = _mm512_load_ps(out[r] + 16 * (first + j));
   for (int64_t s = keys.begin; s < keys.end; ++s) {
-    if constexpr (asks) values.prefetch(s, last);
+    if constexpr (asks) cache.ask_while_adding(s + 1);
     __m512 v[Vecs];
-    for (int j = 0; j < Vecs; ++j) v[j] = numbers<F>(values.row(s), first + j);
+    for (int j = 0; j < Vecs; ++j) v[j] = numbers<F>(cache.values.row(s), first + j);
     for (int r = 0; r < R; ++r) {
       const __m512 w = _mm512_set1_ps(weight[r][s]);
       for (int j = 0; j < Vecs; ++j) acc[r][j] = _mm512_fmadd_ps(w, v[j], acc[r][j]);
@@ -99,12 +108,12 @@ void weigh(Side& values, Range keys, int64_t last, int64_t first, const float* c
 
 /// w.fresh = sum of weights * values over the keys `seen` of a chunk.
 template <class F, int R>
-void gather_floats(Workspace& w, int64_t hd, Side& values, int64_t last, Range chunk, Range seen) {
+void gather_floats(Workspace& w, int64_t hd, Cache& cache, Range chunk, Range seen) {
   constexpr int kVecs = R <= 3 ? 8 : R <= 6 ? 4 : 2;  // R * kVecs sums and kVecs values in 32 registers
   const float* weight[R];
   for (int r = 0; r < R; ++r) weight[r] = w.scores[r] - chunk.begin, std::fill_n(w.fresh[r], hd, 0.f);
   const auto part = [&]<int Vecs>(int64_t v) {
-    v == 0 ? weigh<F, R, Vecs, true>(values, seen, last, v, weight, w.fresh) : weigh<F, R, Vecs, false>(values, seen, last, v, weight, w.fresh);
+    v == 0 ? weigh<F, R, Vecs, true>(cache, seen, v, weight, w.fresh) : weigh<F, R, Vecs, false>(cache, seen, v, weight, w.fresh);
   };
   int64_t v = 0;
   for (; v + kVecs <= hd / 16; v += kVecs) part.template operator()<kVecs>(v);
@@ -151,13 +160,13 @@ void scale_weights(Workspace& w, int64_t blocks, const Side& values, Range chunk
 
 /// Adds what n keys from s on contribute to `Blocks` blocks of 32 dimensions.
 template <class F, int R, int Blocks, bool asks>
-[[gnu::always_inline]] inline void weigh_codes(Workspace& w, Side& values, int64_t s, int64_t n, Range seen, int64_t last, int64_t first) {
+[[gnu::always_inline]] inline void weigh_codes(Workspace& w, Cache& cache, int64_t s, int64_t n, Range seen, int64_t first) {
   __m512i acc[Blocks][R][2];
   for (int j = 0; j < Blocks; ++j)
     for (int r = 0; r < R; ++r) acc[j][r][0] = acc[j][r][1] = _mm512_setzero_si512();
   for (int64_t i = 0; i < n; i += 2) {
-    if constexpr (asks) values.prefetch(s + i, last), values.prefetch(s + i + 1, last);
-    const auto row = [&](int64_t key) { return values.row(std::clamp(key, seen.begin, seen.end - 1)); };
+    if constexpr (asks) cache.ask_while_adding(s + i + 2);
+    const auto row = [&](int64_t key) { return cache.values.row(std::clamp(key, seen.begin, seen.end - 1)); };
     const std::byte *even = row(s + i), *odd = row(s + i + 1);
     for (int j = 0; j < Blocks; ++j) {
       const CodePairs codes = code_pairs<F>(even, odd, first + j);
@@ -185,17 +194,16 @@ template <class F, int R, int Blocks, bool asks>
 
 /// gather_floats for coded values.
 template <class F, int R>
-void gather_codes(Workspace& w, int64_t hd, Side& values, int64_t last, Range chunk, Range seen) {
+void gather_codes(Workspace& w, int64_t hd, Cache& cache, Range chunk, Range seen) {
   constexpr int kBlocks = R <= 3 ? 4 : R <= 4 ? 2 : 1;  // 2 R kBlocks sums in registers: of 24, GCC 12 keeps some in memory
   const int64_t blocks = hd / 32;
   if constexpr (F::kHasMin) std::memset(w.offset, 0, sizeof w.offset);
   for (int r = 0; r < R; ++r) std::fill_n(w.fresh[r], hd, 0.f);
   for (int64_t part = seen.begin / kPart * kPart; part < seen.end; part += kPart) {
     const int64_t n = std::min(kPart, (seen.end - part + 15) / 16 * 16), used = std::min(n, seen.end - part);
-    scale_weights<F, R>(w, blocks, values, chunk, seen, part, n);
+    scale_weights<F, R>(w, blocks, cache.values, chunk, seen, part, n);
     const auto some = [&]<int Blocks>(int64_t b) {
-      b == 0 ? weigh_codes<F, R, Blocks, true>(w, values, part, used, seen, last, b)
-             : weigh_codes<F, R, Blocks, false>(w, values, part, used, seen, last, b);
+      b == 0 ? weigh_codes<F, R, Blocks, true>(w, cache, part, used, seen, b) : weigh_codes<F, R, Blocks, false>(w, cache, part, used, seen, b);
     };
     int64_t b = 0;
     for (; b + kBlocks <= blocks; b += kBlocks) some.template operator()<kBlocks>(b);
@@ -210,15 +218,15 @@ void gather_codes(Workspace& w, int64_t hd, Side& values, int64_t last, Range ch
 }
 
 template <class F, int R>
-void gather(Workspace& w, int64_t hd, Side& values, int64_t last, Range chunk, Range seen) {
+void gather(Workspace& w, int64_t hd, Cache& cache, Range chunk, Range seen) {
   if constexpr (kCoded<F>)
-    gather_codes<F, R>(w, hd, values, last, chunk, seen);
+    gather_codes<F, R>(w, hd, cache, chunk, seen);
   else
-    gather_floats<F, R>(w, hd, values, last, chunk, seen);
+    gather_floats<F, R>(w, hd, cache, chunk, seen);
 }
 
-using Score = void (*)(const Queries&, int64_t, Side&, int64_t, Range, Range, float (*)[kChunk]);
-using Gather = void (*)(Workspace&, int64_t, Side&, int64_t, Range, Range);
+using Score = void (*)(const Queries&, int64_t, Cache&, Range, Range, float (*)[kChunk]);
+using Gather = void (*)(Workspace&, int64_t, Cache&, Range, Range);
 using Pack = void (*)(const float* const*, int64_t, int64_t, float, Queries&);
 struct Routines {
   int rows = 0;  // that these are for
@@ -254,7 +262,7 @@ struct Rows {
 };
 
 /// The keys of `part` (a number of whole chunks) for up to 8 rows: their sums and states.
-void attend(const AttentionShape& s, const Routines& f, const Rows& rows, Side& k, Side& v, Range part, int64_t last) {
+void attend(const AttentionShape& s, const Routines& f, const Rows& rows, Cache& cache, Range part) {
   Workspace w;
   f.pack(rows.q, f.rows, s.hd, s.scale, w.q);
   for (int64_t c = part.begin; c < part.end; c += kChunk) {
@@ -265,7 +273,7 @@ void attend(const AttentionShape& s, const Routines& f, const Rows& rows, Side& 
       if (mine.begin < mine.end) seen = {std::min(seen.begin, mine.begin), std::max(seen.end, mine.end)};
     }
     if (seen.begin >= seen.end) continue;
-    f.score(w.q, s.hd, k, last, chunk, seen, w.scores);
+    f.score(w.q, s.hd, cache, chunk, seen, w.scores);
     attention::Merged<float> merged[kMaxSplitRows];
     bool first[kMaxSplitRows] = {};
     for (int64_t r = 0; r < f.rows; ++r) {
@@ -278,7 +286,7 @@ void attend(const AttentionShape& s, const Routines& f, const Rows& rows, Side& 
       merged[r] = attention::merge(*rows.state[r], attention::soften<Avx512>(w.scores[r], mine));
       *rows.state[r] = merged[r].state;
     }
-    f.gather(w, s.hd, v, last, chunk, seen);
+    f.gather(w, s.hd, cache, chunk, seen);
     for (int64_t r = 0; r < rows.n; ++r)
       for (int64_t d = 0; d < s.hd; ++d)
         rows.out[r][d] = first[r] ? w.fresh[r][d] * merged[r].b : std::fma(rows.out[r][d], merged[r].a, w.fresh[r][d] * merged[r].b);
@@ -300,12 +308,10 @@ void run(const Problem& p, const Call& call) {
   call.pool.parallel_for(s.n_kv * parts, [&](int64_t i) {
     const int64_t kv = i / parts, part = i % parts;
     const int64_t first = (base + part) * kSplitKeys;
-    const auto side = [&](const TensorView& cache) {
-      Side result{cache.row<const std::byte>(kv * s.n_ctx), cache.desc.row_bytes()};
-      result.asked = result.row(first) + kAhead;
-      return result;
-    };
-    Side k = side(call.in[1]), v = side(call.in[2]);
+    const auto side = [&](const TensorView& of) { return Side{.rows = of.row<const std::byte>(kv * s.n_ctx), .row_bytes = of.desc.row_bytes()}; };
+    Cache cache{.keys = side(call.in[1]), .values = side(call.in[2]), .last = last};
+    cache.keys.asked = cache.keys.row(first) + kAhead;
+    cache.values.asked = cache.values.row(first);
     for (int64_t r0 = 0; r0 < group; r0 += kMaxSplitRows) {
       Rows rows{.n = std::min(kMaxSplitRows, group - r0)};
       for (int64_t r = 0; r < rows.n; ++r) {
@@ -316,7 +322,7 @@ void run(const Problem& p, const Call& call) {
         rows.state[r] = states + part * all + at;
         *rows.state[r] = {};
       }
-      attend(s, routines(rows.n, p.in[1].dtype, p.in[2].dtype), rows, k, v, {first, std::min(first + kSplitKeys, last)}, last);
+      attend(s, routines(rows.n, p.in[1].dtype, p.in[2].dtype), rows, cache, {first, std::min(first + kSplitKeys, last)});
     }
   });
   call.pool.parallel_for(s.n_kv, [&](int64_t kv) {
