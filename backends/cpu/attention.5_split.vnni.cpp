@@ -66,7 +66,6 @@ struct Cache {
 
 struct Workspace {
   Queries q;
-  Range mine[kMaxSplitRows];                                 // keys of the chunk that a row sees
   alignas(64) float scores[kMaxSplitRows][kChunk];           // then weights
   alignas(64) float weight[kWeights][kPart];                 // of a part of the keys, times their blocks' scales; [block * rows + row]
   alignas(64) int16_t whole[kWeights][kPart];                // the same as integers
