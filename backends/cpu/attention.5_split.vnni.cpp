@@ -37,7 +37,7 @@ constexpr int64_t kWeights = kMaxSplitHeadDim / 32 * kMaxSplitRows;  // that a k
 struct Side {
   const std::byte* rows = nullptr;
   int64_t row_bytes = 0;
-  const std::byte* asked = nullptr;  // all before it, of what was not there yet when a task began
+  int64_t asked = 0;  // bytes from `rows`: what lies before them was asked for, or was there when a task began
   const std::byte* row(int64_t key) const { return rows + key * row_bytes; }
   /// Rows of sixteen keys; those outside `seen` are read as the nearest that is not.
   Sixteen sixteen(int64_t first, Range seen) const {
@@ -45,10 +45,10 @@ struct Side {
     for (int64_t i = 0; i < 16; ++i) keys.row[i] = row(std::clamp(first + i, seen.begin, seen.end - 1));
     return keys;
   }
-  /// Asks for all before `end`, lines once each. Into L2: the sixteen buffers of L1 hold too few lines on their way to cover the
-  /// latency of memory.
-  void ask(const std::byte* end) {
-    for (; asked < end; asked += 64) _mm_prefetch(reinterpret_cast<const char*>(asked), _MM_HINT_T1);
+  /// Asks for all before byte `end`, lines once each. Into L2: the sixteen buffers of L1 hold too few lines on their way to cover
+  /// the latency of memory.
+  void ask(int64_t end) {
+    for (; asked < end; asked += 64) _mm_prefetch(reinterpret_cast<const char*>(rows + asked), _MM_HINT_T1);
   }
 };
 
@@ -58,10 +58,10 @@ struct Cache {
   Side keys, values;
   int64_t last = 0;  // the end of what is read at all
   void ask_while_scoring(int64_t key) {
-    values.ask(values.row(std::min(key, last)));
-    keys.ask(std::min(keys.row(key) + kAhead, keys.row(last)));
+    values.ask(std::min(key, last) * values.row_bytes);
+    keys.ask(std::min(key * keys.row_bytes + kAhead, last * keys.row_bytes));
   }
-  void ask_while_adding(int64_t key) { keys.ask(keys.row(std::min(key + kChunk, last))); }
+  void ask_while_adding(int64_t key) { keys.ask(std::min(key + kChunk, last) * keys.row_bytes); }
 };
 
 struct Workspace {
@@ -309,8 +309,8 @@ void run(const Problem& p, const Call& call) {
     const int64_t first = (base + part) * kSplitKeys;
     const auto side = [&](const TensorView& of) { return Side{.rows = of.row<const std::byte>(kv * s.n_ctx), .row_bytes = of.desc.row_bytes()}; };
     Cache cache{.keys = side(call.in[1]), .values = side(call.in[2]), .last = last};
-    cache.keys.asked = cache.keys.row(first) + kAhead;
-    cache.values.asked = cache.values.row(first);
+    cache.keys.asked = first * cache.keys.row_bytes + kAhead;
+    cache.values.asked = first * cache.values.row_bytes;
     for (int64_t r0 = 0; r0 < group; r0 += kMaxSplitRows) {
       Rows rows{.n = std::min(kMaxSplitRows, group - r0)};
       for (int64_t r = 0; r < rows.n; ++r) {

@@ -56,23 +56,29 @@ decltype(auto) with_groups(int groups, Fn&& f) {
   }
 }
 
-/// Asks for the strip at p twice (lanes16_dot.h measures why): for L2 `ahead` bytes on, 12 to 24 KB measured alike, and for
-/// L1 four strips on in the same row. Always inline: GCC takes a function of prefetches alone for one without effects.
+/// Where rows of weights are asked for: `far` bytes on into L2, and, if `near`, shortly before their use into L1 too.
+struct RowsAhead {
+  int64_t far;
+  bool near;
+};
+/// The smallest number of sets of rows that is 12 KB: the rows that are multiplied together reach it together.
+inline RowsAhead rows_ahead(int64_t set_bytes, bool near) { return {(12 * 1024 + set_bytes - 1) / set_bytes * set_bytes, near}; }
+/// Asks for the strip at p (lanes16_dot.h measures why twice); 12 to 24 KB measured alike for L2, and for L1 it is four strips on in
+/// the same row. Always inline: GCC takes a function of prefetches alone for one without effects.
 template <int64_t bytes>
-[[gnu::always_inline]] inline void prefetch(const void* p, int64_t ahead) {
+[[gnu::always_inline]] inline void prefetch(const void* p, RowsAhead ahead) {
   for (int64_t i = 0; i < bytes; i += 64) {
-    __builtin_prefetch(static_cast<const char*>(p) + ahead + i, 0, 2);
-    __builtin_prefetch(static_cast<const char*>(p) + 4 * bytes + i, 0, 3);
+    __builtin_prefetch(static_cast<const char*>(p) + ahead.far + i, 0, 2);
+    if (ahead.near) __builtin_prefetch(static_cast<const char*>(p) + 4 * bytes + i, 0, 3);
   }
 }
-/// The smallest number of sets of rows that is 12 KB: the rows that are multiplied together reach it together.
-inline int64_t rows_ahead(int64_t set_bytes) { return (12 * 1024 + set_bytes - 1) / set_bytes * set_bytes; }
 
 /// y[r * T + t] of R rows of weights, `stride` bytes apart, for the T tokens x. `Lanes` is the arithmetic: `Strip
 /// unpack<F, G>(blocks)`, and per output a Sum with zero(), `add<F, G>(sum, strip, activations)` and add_totals(sums, y).
 template <class F, class Lanes, int R, int T>
 void dot_block(const std::byte* w, int64_t stride, const ActivationRow (&x)[T], int64_t K, float (&y)[R * T]) {
-  const int64_t whole = K / kStrip, strips = (K + kStrip - 1) / kStrip, ahead = rows_ahead(R * stride);
+  const int64_t whole = K / kStrip, strips = (K + kStrip - 1) / kStrip;
+  const RowsAhead ahead = rows_ahead(R * stride, true);
   const typename F::Block* row[R];
   for (int r = 0; r < R; ++r) row[r] = reinterpret_cast<const typename F::Block*>(w + r * stride);
   for (auto& v : y) v = 0;
