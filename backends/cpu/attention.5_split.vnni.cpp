@@ -86,33 +86,32 @@ void score(const Queries& q, int64_t hd, Cache& cache, Range chunk, Range seen, 
   }
 }
 
-/// out[r][16 (first + j)] += sum over n keys of weight * value, for Vecs vectors of 16 dimensions.
+/// w.fresh[r][16 (first + j)] += sum over the keys `seen` of weight * value, for Vecs vectors of 16 dimensions.
 template <class F, int R, int Vecs, bool asks>
-void weigh(Cache& cache, Range keys, int64_t first, const float* const (&weight)[R], float (*out)[kMaxSplitHeadDim]) {
+void weigh(Workspace& w, Cache& cache, Range chunk, Range seen, int64_t first) {
   __m512 acc[R][Vecs];
   for (int r = 0; r < R; ++r)
-    for (int j = 0; j < Vecs; ++j) acc[r][j] = _mm512_load_ps(out[r] + 16 * (first + j));
-  for (int64_t s = keys.begin; s < keys.end; ++s) {
+    for (int j = 0; j < Vecs; ++j) acc[r][j] = _mm512_load_ps(w.fresh[r] + 16 * (first + j));
+  for (int64_t s = seen.begin; s < seen.end; ++s) {
     if constexpr (asks) cache.ask_while_adding(s + 1);
     __m512 v[Vecs];
     for (int j = 0; j < Vecs; ++j) v[j] = numbers<F>(cache.values.row(s), first + j);
     for (int r = 0; r < R; ++r) {
-      const __m512 w = _mm512_set1_ps(weight[r][s]);
-      for (int j = 0; j < Vecs; ++j) acc[r][j] = _mm512_fmadd_ps(w, v[j], acc[r][j]);
+      const __m512 weight = _mm512_set1_ps(w.scores[r][s - chunk.begin]);
+      for (int j = 0; j < Vecs; ++j) acc[r][j] = _mm512_fmadd_ps(weight, v[j], acc[r][j]);
     }
   }
   for (int r = 0; r < R; ++r)
-    for (int j = 0; j < Vecs; ++j) _mm512_store_ps(out[r] + 16 * (first + j), acc[r][j]);
+    for (int j = 0; j < Vecs; ++j) _mm512_store_ps(w.fresh[r] + 16 * (first + j), acc[r][j]);
 }
 
 /// w.fresh = sum of weights * values over the keys `seen` of a chunk.
 template <class F, int R>
 void gather_floats(Workspace& w, int64_t hd, Cache& cache, Range chunk, Range seen) {
   constexpr int kVecs = R <= 3 ? 8 : R <= 6 ? 4 : 2;  // R * kVecs sums and kVecs values in 32 registers
-  const float* weight[R];
-  for (int r = 0; r < R; ++r) weight[r] = w.scores[r] - chunk.begin, std::fill_n(w.fresh[r], hd, 0.f);
+  for (int r = 0; r < R; ++r) std::fill_n(w.fresh[r], hd, 0.f);
   const auto part = [&]<int Vecs>(int64_t v) {
-    v == 0 ? weigh<F, R, Vecs, true>(cache, seen, v, weight, w.fresh) : weigh<F, R, Vecs, false>(cache, seen, v, weight, w.fresh);
+    v == 0 ? weigh<F, R, Vecs, true>(w, cache, chunk, seen, v) : weigh<F, R, Vecs, false>(w, cache, chunk, seen, v);
   };
   int64_t v = 0;
   for (; v + kVecs <= hd / 16; v += kVecs) part.template operator()<kVecs>(v);
@@ -309,8 +308,9 @@ void run(const Problem& p, const Call& call) {
     const int64_t first = (base + part) * kSplitKeys;
     const auto side = [&](const TensorView& of) { return Side{.rows = of.row<const std::byte>(kv * s.n_ctx), .row_bytes = of.desc.row_bytes()}; };
     Cache cache{.keys = side(call.in[1]), .values = side(call.in[2]), .last = last};
-    cache.keys.asked = first * cache.keys.row_bytes + kAhead;
-    cache.values.asked = first * cache.values.row_bytes;
+    const int64_t seen = std::max(first, begin);  // nothing is asked for that lies before a window
+    cache.keys.asked = seen * cache.keys.row_bytes + kAhead;
+    cache.values.asked = seen * cache.values.row_bytes;
     for (int64_t r0 = 0; r0 < group; r0 += kMaxSplitRows) {
       Rows rows{.n = std::min(kMaxSplitRows, group - r0)};
       for (int64_t r = 0; r < rows.n; ++r) {
